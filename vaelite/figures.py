@@ -1,0 +1,126 @@
+"""How the book's figures look, and how they reach the page with alternative text."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
+
+# Okabe and Ito's palette: distinguishable with every common form of colour blindness.
+BLUE = "#0072B2"
+ORANGE = "#D55E00"
+GREEN = "#009E73"
+PINK = "#CC79A7"
+YELLOW = "#E69F00"
+SKY = "#56B4E9"
+BLACK = "#000000"
+GREY = "#767676"
+COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK)
+
+STYLE = {
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "font.size": 12,
+    "image.cmap": "gray_r",
+    "image.interpolation": "nearest",
+    "legend.frameon": False,
+    "lines.linewidth": 2.0,
+}
+
+
+def subplots(rows: int = 1, columns: int = 1, *, height: float = 3.2, **options):
+    """``plt.subplots`` in the book's style, 5.2 inches wide: legible at 360 pixels.
+
+    Args:
+        rows: rows of panels.
+        columns: columns of panels; with more than two, a phone shows no readable label.
+        height: height of one row in inches.
+        **options: passed on to ``plt.subplots``.
+
+    Returns:
+        The figure and its axes, as ``plt.subplots`` returns them.
+    """
+    plt.rcParams.update(STYLE)
+    return plt.subplots(rows, columns, figsize=(5.2, height * rows), **options)
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure as a PNG that carries alternative text, and close it.
+
+    Args:
+        figure: the figure.
+        alt: what a reader who cannot see the figure needs to know: what it shows, then what
+            follows from it.
+
+    Raises:
+        ValueError: if ``alt`` is empty.
+    """
+    if not alt.strip():
+        raise ValueError("alt is empty; say in a sentence or two what the figure shows.")
+    from IPython.display import display
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=144)
+    plt.close(figure)
+    alt = " ".join(alt.split())
+    data = {"image/png": buffer.getvalue(), "text/plain": f"Figure: {alt}"}
+    display(data, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def covariance_ellipse(
+    axes: Axes, mean: np.ndarray, covariance: np.ndarray, *, deviations: float = 2.0, **options
+) -> Ellipse:
+    """Draw the contour of a two-dimensional Gaussian.
+
+    Args:
+        axes: where to draw.
+        mean: ``(2,)``.
+        covariance: ``(2, 2)``, symmetric and positive semi-definite.
+        deviations: how many standard deviations from the mean the contour lies.
+        **options: passed on to ``matplotlib.patches.Ellipse``.
+
+    Returns:
+        The ellipse, already added to ``axes``.
+    """
+    variances, directions = np.linalg.eigh(np.asarray(covariance))
+    width, height = 2 * deviations * np.sqrt(np.maximum(variances, 0))
+    angle = np.degrees(np.arctan2(directions[1, 0], directions[0, 0]))
+    ellipse = Ellipse(np.asarray(mean), width, height, angle=angle, **{"fill": False, **options})
+    return axes.add_patch(ellipse)
+
+
+def image_grid(images: np.ndarray, columns: int, *, gap: int = 1, fill: float = 0.0) -> np.ndarray:
+    """Lay images out in rows, so that one ``imshow`` draws them all.
+
+    Args:
+        images: ``(N, H, W)`` or ``(N, H, W, 3)``.
+        columns: images per row; the last row is padded with ``fill``.
+        gap: pixels between neighbours.
+        fill: value of the gaps and of the padding.
+
+    Returns:
+        ``(rows * (H + gap) - gap, columns * (W + gap) - gap[, 3])``.
+
+    Raises:
+        ValueError: if ``images`` has another number of dimensions, or ``columns`` is not positive.
+    """
+    images = np.asarray(images)
+    if images.ndim not in (3, 4):
+        raise ValueError(f"images must be (N, H, W) or (N, H, W, 3); got {images.shape}.")
+    if columns < 1:
+        raise ValueError(f"columns must be positive; got {columns}.")
+    count, height, width = images.shape[:3]
+    rows = -(-count // columns)
+    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, *images.shape[3:])
+    grid = np.full(shape, fill, dtype=images.dtype)
+    for index, image in enumerate(images):
+        top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
+        grid[top : top + height, left : left + width] = image
+    return grid
