@@ -1,0 +1,137 @@
+"""Fingerprints of code that change when its meaning may change, and only then.
+
+A stored number and an executed chapter carry the digest of the code that made them.  The digest
+is taken of the syntax tree: comments, formatting and docstrings do not count, everything else does.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+# Fields that carry no meaning, or that not every Python version writes.
+_IGNORED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}
+
+
+def source_digest(source: str) -> str:
+    """Return the SHA-256 digest of Python source, up to comments, formatting and docstrings.
+
+    Raises:
+        SyntaxError: if ``source`` is not valid Python.
+    """
+    return hashlib.sha256(_canonical(ast.parse(source)).encode()).hexdigest()
+
+
+def package_digest() -> str:
+    """Return one digest of all modules of ``vaelite``."""
+    return _combine(_modules())
+
+
+def modules_digest(*names: str, without: Iterable[str] = ()) -> str:
+    """Return one digest of some modules and of every ``vaelite`` module that they import.
+
+    Imports inside functions count.  A module brings the packages that contain it along, except
+    the root package, which holds nothing but the version.
+
+    Args:
+        *names: full names of modules, such as ``vaelite.toys.ica``.
+        without: modules that neither count themselves nor bring their imports along.
+
+    Raises:
+        ValueError: if a name is not a module of ``vaelite``.
+    """
+    known, skipped = _modules(), {"vaelite", *without}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{name} is not a module of vaelite.")
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in skipped or name not in known:
+            continue
+        found.add(name)
+        waiting += _imports(name)
+    return _combine(found)
+
+
+@cache
+def _modules() -> dict[str, Path]:
+    """Map the full name of every module of the package to its file."""
+    modules = {}
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        parts = path.relative_to(_PACKAGE.parent).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
+
+
+def _combine(names: Iterable[str]) -> str:
+    lines = (f"{name} {source_digest(_read(name))}\n" for name in sorted(names))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _read(name: str) -> str:
+    return _modules()[name].read_text(encoding="utf-8")
+
+
+def _imports(name: str) -> set[str]:
+    """Return the dotted names that a module may import, and the packages that contain them."""
+    is_package = _modules()[name].name == "__init__.py"
+    found = {name}
+    for node in ast.walk(ast.parse(_read(name))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level:
+                parents = name.split(".") if is_package else name.split(".")[:-1]
+                parents = parents[: len(parents) - node.level + 1]
+                module = ".".join([*parents, module] if module else parents)
+            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    for dotted in list(found):
+        parts = dotted.split(".")
+        found |= {".".join(parts[:end]) for end in range(1, len(parts))}
+    return found - {name}
+
+
+def _canonical(node: ast.AST) -> str:
+    """Write a syntax tree without positions and docstrings, the same in every Python version."""
+    return "".join(_tokens(node))
+
+
+def _tokens(value: object) -> Iterator[str]:
+    if isinstance(value, ast.AST):
+        yield f"({type(value).__name__}"
+        for field, child in ast.iter_fields(value):
+            if field in _IGNORED_FIELDS or child is None or child == []:
+                continue
+            if field == "body" and _has_docstring(value):
+                child = child[1:]
+            yield f" {field}="
+            yield from _tokens(child)
+        # A constant None is the one field whose absence would hide a difference.
+        yield " value=None)" if isinstance(value, ast.Constant) and value.value is None else ")"
+    elif isinstance(value, list):
+        yield "["
+        for child in value:
+            yield from _tokens(child)
+            yield ","
+        yield "]"
+    else:
+        yield repr(value)
+
+
+def _has_docstring(node: ast.AST) -> bool:
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    if not isinstance(node, holders) or not node.body:
+        return False
+    first = node.body[0]
+    return (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
