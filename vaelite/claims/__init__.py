@@ -131,7 +131,9 @@ def check(
     _show(claim, found, {name: _plain(value) for name, value in numbers.items()})
     if found != expect:
         shown = ", ".join(f"{name} = {value}" for name, value in numbers.items()) or evidence
-        raise ClaimError(f"claim {id} was expected to come out as {expect!r}, but {found} ({shown}).")
+        raise ClaimError(
+            f"claim {id} was expected to come out as {expect!r}, but {found} ({shown})."
+        )
     return found
 
 
