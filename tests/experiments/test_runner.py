@@ -1,0 +1,249 @@
+import json
+
+import numpy as np
+import pytest
+
+from vaelite import experiments
+from vaelite.experiments import Experiment, collect, load_results
+
+SETTINGS = {
+    "quick": {"repeats": 3, "betas": (1.0, 5.0)},
+    "standard": {"repeats": 7, "betas": [1.0]},
+    "full": {"repeats": 11, "betas": [1.0]},
+}
+
+
+def cells(settings):
+    return [
+        {"beta": beta, "seed": experiments.profiles.seed(repeat)}
+        for beta in settings["betas"]
+        for repeat in range(settings["repeats"])
+    ]
+
+
+def run_cell(cell, settings):
+    rng = np.random.default_rng(cell["seed"])
+    return {"mean": rng.normal(cell["beta"], size=5).mean(), "big": cell["beta"] > 2}
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAELITE_RESULTS", str(tmp_path))
+    monkeypatch.delenv("VAELITE_SEED", raising=False)
+
+    def make(run_cell=run_cell, cells=cells, code_digest="abc", settings=SETTINGS):
+        return Experiment("toy", settings, cells, run_cell, code_digest)
+
+    make.folder = tmp_path
+    return make
+
+
+def failing_at(number, error):
+    """A run_cell that raises at its call of that number, counted from 0, and once only."""
+    calls = []
+
+    def run(cell, settings):
+        calls.append(cell)
+        if len(calls) == number + 1:
+            raise error
+        return run_cell(cell, settings)
+
+    run.calls = calls
+    return run
+
+
+def without_times(results):
+    kept = {key: value for key, value in results.items() if key not in ("seconds", "cells")}
+    return kept | {"cells": [(entry["cell"], entry["result"]) for entry in results["cells"]]}
+
+
+def test_a_run_is_stored_and_read_back(toy):
+    results = toy().run("quick", folder=toy.folder, progress=False)
+    assert load_results("toy", "quick") == results
+    assert [path.name for path in toy.folder.iterdir()] == ["toy.quick.json"]
+    assert len(results["cells"]) == 6
+    assert results["settings"] == {"repeats": 3, "betas": [1.0, 5.0]}
+    assert results["code_digest"] == "abc"
+    assert results["seconds"] >= 0
+    assert {"python", "numpy", "torch", "vaelite"} <= set(results["versions"])
+    assert results["hardware"][0]["cores"] >= 1
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(toy, monkeypatch):
+    first = toy().run("quick", progress=False)
+    assert without_times(first) == without_times(toy().run("quick", progress=False))
+    monkeypatch.setenv("VAELITE_SEED", "100")
+    other = toy().run("quick", progress=False)
+    assert other["base_seed"] == 100
+    assert set(collect(first, "mean")).isdisjoint(collect(other, "mean"))
+
+
+def test_without_a_folder_nothing_is_written(toy):
+    toy().run("quick", progress=False)
+    assert list(toy.folder.iterdir()) == []
+    assert load_results("toy", "quick") is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("out of memory")])
+def test_an_interrupted_run_resumes_where_it_stopped(toy, error):
+    whole = toy().run("quick", progress=False)
+    broken = failing_at(4, error)
+    with pytest.raises((KeyboardInterrupt, RuntimeError)):
+        toy(broken).run("quick", folder=toy.folder, progress=False)
+    assert load_results("toy", "quick") is None
+    resumed = toy(broken).run("quick", folder=toy.folder, resume=True, progress=False)
+    assert without_times(resumed) == without_times(whole)
+    assert len(broken.calls) == 4 + 1 + 2  # four done, one failed, two left
+    assert [path.name for path in toy.folder.iterdir()] == ["toy.quick.json"]
+
+
+def test_a_failing_cell_is_named(toy):
+    with pytest.raises(RuntimeError, match=r"toy: cell .*'seed': 1.* failed: KeyError: 'x'"):
+        toy(failing_at(1, KeyError("x"))).run("quick", progress=False)
+
+
+def test_an_interrupted_run_leaves_the_complete_one_alone(toy):
+    complete = toy().run("quick", folder=toy.folder, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        toy(failing_at(2, KeyboardInterrupt())).run("quick", folder=toy.folder, progress=False)
+    assert load_results("toy", "quick") == complete
+
+
+def test_resuming_a_complete_run_does_nothing(toy):
+    first = toy().run("quick", folder=toy.folder, progress=False)
+    idle = failing_at(0, AssertionError("a cell ran"))
+    assert toy(idle).run("quick", folder=toy.folder, resume=True, progress=False) == first
+
+
+def interrupt(toy):
+    with pytest.raises(KeyboardInterrupt):
+        toy(failing_at(2, KeyboardInterrupt())).run("quick", folder=toy.folder, progress=False)
+
+
+def test_cells_of_other_code_are_not_resumed(toy):
+    interrupt(toy)
+    with pytest.raises(ValueError, match=r"another code digest; run it again without --resume"):
+        toy(code_digest="def").run("quick", folder=toy.folder, resume=True, progress=False)
+
+
+def test_cells_of_other_settings_are_not_resumed(toy):
+    interrupt(toy)
+    other = {"quick": {**SETTINGS["quick"], "repeats": 4}}
+    with pytest.raises(ValueError, match="another settings"):
+        toy(settings=other).run("quick", folder=toy.folder, resume=True, progress=False)
+
+
+def test_cells_of_another_seed_are_not_resumed(toy, monkeypatch):
+    interrupt(toy)
+    monkeypatch.setenv("VAELITE_SEED", "5")
+    with pytest.raises(ValueError, match="another base seed"):
+        toy().run("quick", folder=toy.folder, resume=True, progress=False)
+
+
+def test_cells_in_another_order_are_not_resumed(toy):
+    interrupt(toy)
+    turned = toy(cells=lambda settings: cells(settings)[::-1])
+    with pytest.raises(ValueError, match="not the first ones"):
+        turned.run("quick", folder=toy.folder, resume=True, progress=False)
+
+
+def test_without_resume_an_interrupted_run_starts_again(toy):
+    interrupt(toy)
+    counted = failing_at(99, None)
+    toy(counted).run("quick", folder=toy.folder, progress=False)
+    assert len(counted.calls) == 6
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (np.float32(0.5), 0.5),
+        (np.int64(3), 3),
+        (np.bool_(True), True),
+        (np.arange(6).reshape(2, 3), [[0, 1, 2], [3, 4, 5]]),
+        (float("nan"), None),
+        (np.array([1.0, -np.inf]), [1.0, None]),
+        ({"a": (1, "b", None)}, {"a": [1, "b", None]}),
+    ],
+)
+def test_what_a_result_may_hold(toy, value, stored):
+    results = toy(lambda cell, settings: {"x": value}).run("quick", progress=False)
+    assert collect(results, "x", beta=5.0, seed=1) == [stored]
+    json.dumps(results, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [({1: 2}, "keys must be strings"), (object(), r"result\['x'\] is a object")],
+)
+def test_what_a_result_may_not_hold(toy, value, message):
+    with pytest.raises(RuntimeError, match=message):
+        toy(lambda cell, settings: {"x": value}).run("quick", progress=False)
+
+
+def test_a_cell_cannot_change_the_settings_that_are_stored(toy):
+    def run(cell, settings):
+        settings["repeats"] = cell["seed"] = "changed"
+        return {}
+
+    results = toy(run).run("quick", progress=False)
+    assert results["settings"]["repeats"] == 3
+    assert [entry["cell"]["seed"] for entry in results["cells"]] == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ([], "has no cells"),
+        ([{"beta": 1.0}], 'integer "seed"'),
+        ([{"seed": 0.5}], 'integer "seed"'),
+        ([{"seed": 1, "beta": 2}, {"beta": 2, "seed": 1}], "two cells are equal"),
+    ],
+)
+def test_malformed_cells(toy, bad, message):
+    with pytest.raises(ValueError, match=message):
+        toy(cells=lambda settings: bad).run("quick", progress=False)
+
+
+def test_unknown_names(toy):
+    with pytest.raises(ValueError, match="there is no experiment 'nothing'; there are: "):
+        experiments.get("nothing")
+    with pytest.raises(ValueError, match="no profile 'huge'; it has quick, standard, full"):
+        toy().run("huge")
+    with pytest.raises(ValueError, match="there is no profile 'huge'"):
+        load_results("toy", "huge")
+
+
+def test_collect_says_what_is_missing(toy):
+    results = toy().run("quick", progress=False)
+    assert collect(results, "big", beta=5.0) == [True, True, True]
+    with pytest.raises(ValueError, match="no cell of toy has"):
+        collect(results, "mean", beta=3.0)
+    with pytest.raises(ValueError, match="did not measure 'median'; it measured mean, big"):
+        collect(results, "median")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_a_damaged_file_says_what_to_do(toy, text):
+    (toy.folder / "toy.quick.json").write_text(text)
+    with pytest.raises(ValueError, match=r"toy\.quick\.json is damaged; delete it"):
+        load_results("toy", "quick")
+
+
+def test_a_stored_file_names_no_machine_and_no_folder(toy):
+    import platform
+
+    toy().run("quick", folder=toy.folder, progress=False)
+    text = (toy.folder / "toy.quick.json").read_text()
+    assert platform.node() not in text
+    assert str(toy.folder) not in text
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_every_experiment_of_the_package_keeps_the_protocol(name):
+    experiment = experiments.get(name)
+    assert list(experiment.settings) == ["quick", "standard", "full"]
+    for settings in experiment.settings.values():
+        settings = experiments._plain(dict(settings), "settings")
+        experiments._check_cells(name, experiment.cells(settings))
+    assert len(experiment.code_digest) == 64

@@ -1,0 +1,336 @@
+r'''Experiments: what takes longer than a chapter may, run cell by cell, resumable.
+
+An experiment is one module in this folder, and its name is the module's.  The module defines three
+names::
+
+    """What is measured, and which claim it decides."""
+
+    from vaelite.profile import seed
+
+    SETTINGS = {
+        "quick": {"repeats": 3, "betas": [1.0], "points": 200},
+        "standard": {"repeats": 40, "betas": [1.0, 5.0], "points": 1000},
+        "full": {"repeats": 200, "betas": [1.0, 2.0, 5.0], "points": 10_000},
+    }
+
+    def cells(settings):
+        """One dictionary for each independent piece of work; "seed" is required."""
+        return [
+            {"beta": beta, "seed": seed(repeat)}
+            for beta in settings["betas"]
+            for repeat in range(settings["repeats"])
+        ]
+
+    def run_cell(cell, settings):
+        """Return what was measured: numbers, strings, lists and dictionaries of those."""
+        rng = np.random.default_rng(cell["seed"])
+        ...
+        return {"angle": 90.0, "pruned": True, "history": [3.0, 2.0]}
+
+The rules that make a stored number worth something:
+
+- ``run_cell`` depends on its two arguments alone.  All randomness comes from ``cell["seed"]`` by a
+  generator of its own, never from a global one; so the cells may run in any order, and a resumed
+  run equals an unbroken one.
+- A cell should take seconds to a few minutes: it is what an interruption can cost.
+- ``settings`` and cells hold what JSON can hold.  NumPy arrays and scalars and torch tensors in the
+  result are converted; NaN and infinities are stored as null, which reads back as None.
+- Data sets are loaded inside ``run_cell`` (``vaelite.data`` caches them).
+
+``python -m vaelite reproduce NAME --profile P`` runs the cells and writes
+``book/results/NAME.P.json``; ``--resume`` continues a run that was stopped.  A chapter reads it::
+
+    results = load_results("variational_biases", "standard")    # None where nobody ran it yet
+    angles = collect(results, "angle", beta=5.0)                # one value for each matching cell
+    low, high = bootstrap_interval(angles)                      # vaelite.experiments.statistics
+
+or runs the quick profile on the spot: ``results = get("variational_biases").run("quick")``.
+'''
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import pkgutil
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from vaelite import profile as profiles
+from vaelite.digest import modules_digest
+from vaelite.files import replacing
+
+_NO_EXPERIMENTS = {"statistics"}
+_SECONDS_BETWEEN_WRITES = 1.0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment, ready to run.
+
+    Attributes:
+        name: the module's name.
+        settings: settings by profile: ``quick``, ``standard`` and ``full``.
+        cells: makes the list of cells from settings.
+        run_cell: runs one cell: ``run_cell(cell, settings)`` returns what was measured.
+        code_digest: digest of the code that the numbers depend on.
+    """
+
+    name: str
+    settings: Mapping[str, Mapping[str, Any]]
+    cells: Callable[[dict], list[dict]]
+    run_cell: Callable[[dict, dict], dict]
+    code_digest: str
+
+    def run(
+        self,
+        profile: str,
+        *,
+        folder: str | os.PathLike | None = None,
+        resume: bool = False,
+        progress: bool = True,
+    ) -> dict:
+        """Run all cells of a profile.
+
+        Args:
+            profile: ``quick``, ``standard`` or ``full``.
+            folder: where to write ``NAME.PROFILE.json``.  The cells done so far are kept beside it
+                in ``NAME.PROFILE.partial.json``, so that an interrupted run never replaces a
+                complete one.  None, the default, writes nothing.
+            resume: keep the cells of an interrupted run in ``folder``.
+            progress: show a progress bar with the rate and the time left.
+
+        Returns:
+            The results with their provenance.  ``results["cells"]`` holds one dictionary a cell:
+            ``{"cell": ..., "result": ..., "seconds": ...}``.
+
+        Raises:
+            ValueError: if the profile does not exist, the cells are malformed, or the stored cells
+                come from other settings, seeds, code or versions.
+            RuntimeError: if a cell fails; what was done before it is kept.
+        """
+        if profile not in self.settings:
+            known = ", ".join(self.settings)
+            raise ValueError(f"{self.name} has no profile {profile!r}; it has {known}.")
+        settings = _plain(dict(self.settings[profile]), "settings")
+        cells = [_plain(cell, "cell") for cell in self.cells(settings)]
+        _check_cells(self.name, cells)
+        results = {
+            "experiment": self.name,
+            "profile": profile,
+            "base_seed": profiles.seed(),
+            "settings": settings,
+            "code_digest": self.code_digest,
+            "versions": versions(),
+            "hardware": [],
+            "seconds": 0.0,
+            "cells": [],
+        }
+        partial = folder and Path(folder) / f"{self.name}.{profile}.partial.json"
+        if resume and partial:
+            _take_over(results, cells, partial)
+        try:
+            self._run_remaining(results, cells, partial, progress)
+        finally:
+            if partial and results["cells"]:
+                _write(results, partial)
+        if partial:
+            os.replace(partial, Path(folder) / f"{self.name}.{profile}.json")
+        return results
+
+    def _run_remaining(
+        self, results: dict, cells: list[dict], partial: Path | None, progress: bool
+    ) -> None:
+        done, written = len(results["cells"]), time.monotonic()
+        bar = tqdm(
+            total=len(cells),
+            initial=done,
+            desc=f"{self.name} ({results['profile']})",
+            unit="cell",
+            disable=not progress,
+        )
+        with bar:
+            for cell in cells[done:]:
+                start = time.perf_counter()
+                try:
+                    result = _plain(self.run_cell(dict(cell), dict(results["settings"])), "result")
+                except Exception as error:
+                    message = f"{self.name}: cell {cell} failed: {type(error).__name__}: {error}"
+                    raise RuntimeError(message) from error
+                seconds = round(time.perf_counter() - start, 3)
+                results["cells"].append({"cell": cell, "result": result, "seconds": seconds})
+                results["seconds"] = round(results["seconds"] + seconds, 3)
+                # Asked after the cell, when the experiment has loaded torch if it ever does.
+                if (here := hardware()) not in results["hardware"]:
+                    results["hardware"].append(here)
+                if partial and time.monotonic() - written > _SECONDS_BETWEEN_WRITES:
+                    _write(results, partial)
+                    written = time.monotonic()
+                bar.update()
+
+
+def names() -> list[str]:
+    """Return the names of all experiments."""
+    found = {module.name for module in pkgutil.iter_modules(__path__)}
+    return sorted(found - _NO_EXPERIMENTS)
+
+
+def get(name: str) -> Experiment:
+    """Return the experiment of that name.
+
+    Raises:
+        ValueError: if there is no such experiment.
+    """
+    if name not in names():
+        known = ", ".join(names())
+        raise ValueError(f"there is no experiment {name!r}; there are: {known}.")
+    module = importlib.import_module(f"{__name__}.{name}")
+    return Experiment(
+        name=name,
+        settings=module.SETTINGS,
+        cells=module.cells,
+        run_cell=module.run_cell,
+        code_digest=modules_digest(module.__name__, without=[__name__]),
+    )
+
+
+def results_folder() -> Path:
+    """Return the folder of stored results: ``VAELITE_RESULTS``, else the repository's own."""
+    if folder := os.environ.get("VAELITE_RESULTS"):
+        return Path(folder).expanduser()
+    return Path(__file__).parents[2] / "book" / "results"
+
+
+def load_results(name: str, profile: str) -> dict | None:
+    """Return the stored results of a complete run, or None where there is none.
+
+    Raises:
+        ValueError: if the profile does not exist, or the file is damaged.
+    """
+    if profile not in profiles.PROFILES:
+        known = ", ".join(profiles.PROFILES)
+        raise ValueError(f"there is no profile {profile!r}; there are: {known}.")
+    path = results_folder() / f"{name}.{profile}.json"
+    return _read(path) if path.exists() else None
+
+
+def collect(results: Mapping[str, Any], key: str, **where: Any) -> list:
+    """Return ``result[key]`` of every cell whose entries equal ``where``, in the order of the run.
+
+    Raises:
+        ValueError: if no cell matches, or a matching cell did not measure ``key``.
+    """
+    chosen = [
+        entry["result"]
+        for entry in results["cells"]
+        if all(entry["cell"].get(name) == value for name, value in where.items())
+    ]
+    if not chosen:
+        raise ValueError(f"no cell of {results['experiment']} has {where}.")
+    if any(key not in result for result in chosen):
+        known = ", ".join(chosen[0])
+        raise ValueError(f"{results['experiment']} did not measure {key!r}; it measured {known}.")
+    return [result[key] for result in chosen]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that the numbers depend on."""
+    packages = ("numpy", "scipy", "autograd", "scikit-learn", "torch", "vaelite")
+    return {"python": platform.python_version()} | {
+        package: metadata.version(package) for package in packages
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """Return the processor's model, its cores, and the GPU where torch is loaded and sees one."""
+    found: dict[str, Any] = {"cpu": _processor(), "cores": os.cpu_count()}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name(0)
+    return found
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _check_cells(name: str, cells: list[dict]) -> None:
+    if not cells:
+        raise ValueError(f"{name} has no cells.")
+    for cell in cells:
+        if not isinstance(cell, dict) or not isinstance(cell.get("seed"), int):
+            raise ValueError(f'{name}: a cell is a dictionary with an integer "seed"; got {cell}.')
+    if len({json.dumps(cell, sort_keys=True) for cell in cells}) < len(cells):
+        raise ValueError(f"{name}: two cells are equal; they would measure the same thing twice.")
+
+
+def _take_over(results: dict, cells: list[dict], partial: Path) -> None:
+    """Move the cells of an interrupted run into ``results``, if they belong there."""
+    complete = partial.with_name(partial.name.replace(".partial.json", ".json"))
+    stored_in = next((path for path in (partial, complete) if path.exists()), None)
+    if stored_in is None:
+        return
+    stored = _read(stored_in)
+    for key in ("base_seed", "settings", "code_digest", "versions"):
+        if stored[key] != results[key]:
+            what = key.replace("_", " ")
+            raise ValueError(
+                f"cannot resume {results['experiment']} ({results['profile']}): its stored cells "
+                f"have another {what}; run it again without --resume."
+            )
+    if [entry["cell"] for entry in stored["cells"]] != cells[: len(stored["cells"])]:
+        raise ValueError(
+            f"cannot resume {results['experiment']} ({results['profile']}): its stored cells are "
+            "not the first ones of this run; run it again without --resume."
+        )
+    results.update({key: stored[key] for key in ("hardware", "seconds", "cells")})
+
+
+def _write(results: dict, path: Path) -> None:
+    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
+    with replacing(path) as file:
+        file.write(text.encode() + b"\n")
+
+
+def _read(path: Path) -> dict:
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        results["cells"], results["settings"], results["code_digest"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{path.name} is damaged; delete it and run the experiment again."
+        ) from None
+    return results
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Return ``value`` as JSON holds it: arrays as lists, what is not finite as None."""
+    if hasattr(value, "tolist"):  # NumPy arrays and scalars, torch tensors
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{where} has the key {key!r}; keys must be strings.")
+        return {key: _plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    raise TypeError(f"{where} is a {type(value).__name__}, which a results file cannot hold.")
