@@ -1,0 +1,426 @@
+r"""Lp-nested symmetric distributions, and the prior of the ISA-VAE.
+
+The paper: Stühmer, Turner and Nowozin (2020), section 3, equations 5 to 11, and Algorithm 1.
+
+Every density here is evaluated in logarithms, from :math:`\log |z_j|` upwards, so that no power
+overflows on the way and no gradient is NaN.  Coordinates closer to zero than the smallest normal
+number are treated as lying there, with gradient zero: for an exponent below one the density has an
+infinite slope at zero, and for two nested exponents the slope depends on the direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+
+def log_abs(z: Tensor) -> Tensor:
+    """``log |z|``, finite at zero and with gradient zero there."""
+    return z.abs().clamp_min(torch.finfo(z.dtype).tiny).log()
+
+
+def sample_log_gamma(concentration: Tensor) -> Tensor:
+    r"""Draw :math:`\log g` with :math:`g \sim \mathrm{Gamma}(a, 1)`, without underflow for small a.
+
+    If :math:`h \sim \mathrm{Gamma}(a + 1)` and :math:`u` is uniform on (0, 1), then
+    :math:`h u^{1/a} \sim \mathrm{Gamma}(a)`, and the logarithm of that product is harmless.
+    """
+    boosted = torch._standard_gamma(concentration + 1)
+    uniform = torch.rand_like(boosted).clamp_min(torch.finfo(boosted.dtype).tiny)
+    return boosted.log() + uniform.log() / concentration
+
+
+def random_signs(like: Tensor) -> Tensor:
+    """Independent signs, +1 or -1 with equal probability, in the shape of ``like``."""
+    return torch.randint_like(like, 2) * 2 - 1
+
+
+def _positive(name: str, value: Any) -> Tensor:
+    """Check a parameter; Python numbers become float64, which promotes no tensor they meet."""
+    value = value if torch.is_tensor(value) else torch.as_tensor(value, dtype=torch.float64)
+    if not value.is_floating_point():
+        raise ValueError(f"{name} must be a float; got {value.dtype}.")
+    if not bool((value > 0).all() and value.isfinite().all()):
+        raise ValueError(f"{name} must be positive and finite; got {value.tolist()}.")
+    return value
+
+
+def _sample_options(*given: Any) -> dict[str, Any]:
+    """Samples live where the tensors among the parameters live, else where new tensors do."""
+    like = next((value for value in given if torch.is_tensor(value)), torch.empty(0))
+    return {"dtype": like.dtype, "device": like.device}
+
+
+def _count(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a positive integer; got {value!r}.")
+    return value
+
+
+class ExponentialPower(Distribution):
+    r"""The generalised normal distribution of eq. 5, in one dimension.
+
+    .. math:: p(z) = \frac{p}{2 \, \Gamma(1/p) \, s^{1/p}} \exp\left(-\frac{|z|^p}{s}\right)
+
+    With :math:`\tau = 1/s` this is the factor of the paper's ICA prior.  ``p = 1`` is Laplace's
+    distribution, ``p = 2`` with ``scale = 2`` the standard normal; below 2 the tails are heavy
+    (leptokurtic), above 2 they are light (platykurtic).
+
+    Args:
+        p: exponent, positive, any shape.
+        scale: :math:`s`, positive, broadcastable with ``p``.
+        validate_args: as in ``torch.distributions``.
+    """
+
+    arg_constraints = {"p": constraints.positive, "scale": constraints.positive}  # noqa: RUF012
+    support = constraints.real
+
+    def __init__(self, p: Any, scale: Any = 1.0, validate_args: bool | None = None) -> None:
+        """See the class."""
+        self._options = _sample_options(p, scale)
+        self.p, self.scale = torch.broadcast_tensors(_positive("p", p), _positive("scale", scale))
+        super().__init__(self.p.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: torch.Size, _instance=None) -> ExponentialPower:
+        """Return the same distribution with its parameters expanded to ``batch_shape``."""
+        new = ExponentialPower(self.p.expand(batch_shape), self.scale.expand(batch_shape))
+        new._options = self._options
+        return new
+
+    @property
+    def mean(self) -> Tensor:
+        """Zero, by symmetry."""
+        return torch.zeros_like(self.p)
+
+    @property
+    def variance(self) -> Tensor:
+        r""":math:`s^{2/p} \, \Gamma(3/p) / \Gamma(1/p)`."""
+        log_ratio = torch.lgamma(3 / self.p) - torch.lgamma(1 / self.p)
+        return torch.exp(log_ratio + 2 / self.p * self.scale.log())
+
+    @property
+    def excess_kurtosis(self) -> Tensor:
+        r""":math:`\Gamma(5/p) \Gamma(1/p) / \Gamma(3/p)^2 - 3`; it does not depend on the scale."""
+        logs = torch.lgamma(5 / self.p) + torch.lgamma(1 / self.p) - 2 * torch.lgamma(3 / self.p)
+        return logs.exp() - 3
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density in nats; ``(..., *batch_shape)``."""
+        if self._validate_args:
+            self._validate_sample(z)
+        log_normalizer = (2 / self.p).log() + torch.lgamma(1 / self.p) + self.scale.log() / self.p
+        p, scale, log_normalizer = (value.to(z) for value in (self.p, self.scale, log_normalizer))
+        return -torch.exp(p * log_abs(z)) / scale - log_normalizer
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        r"""Draw exactly: :math:`|z|^p / s \sim \mathrm{Gamma}(1/p)`, and the sign is a coin."""
+        p, scale = (
+            value.expand(self._extended_shape(sample_shape)) for value in (self.p, self.scale)
+        )
+        radius = torch.exp((sample_log_gamma(1 / p) + scale.log()) / p)
+        return radius * random_signs(radius)
+
+
+class LpNested(Distribution):
+    r"""A general Lp-nested symmetric distribution with the radial density of eq. 11.
+
+    The norm :math:`f` is a cascade of Lp norms along a tree (eq. 6); the density is
+
+    .. math:: p(z) = \frac{\psi_0(f(z))}{f(z)^{n-1} S_f(1)}, \qquad \psi_0(v) =
+        \frac{p_0 v^{n-1}}{\Gamma(n/p_0) \, s^{n/p_0}} \exp\left(-\frac{v^{p_0}}{s}\right)
+
+    (eq. 7, 11), where :math:`S_f(1)` is the surface area of the unit sphere of :math:`f` (eq. 8).
+    The two powers of :math:`f` cancel before anything is computed.
+
+    Args:
+        tree: ``(p, child, child, ...)``.  A child is a positive int (that many leaves) or again a
+            tuple.  Equation 6 is ``(p0, 1, (p1, 2))``.  Exponents are positive floats, or
+            zero-dimensional tensors, through which gradients flow.  Leaves take the coordinates
+            of ``z`` from left to right.
+        scale: :math:`s > 0`.  The exponent has no factor 1/2: ``LpNested((2.0, n), scale=2.0)`` is
+            the standard normal.
+        validate_args: as in ``torch.distributions``.
+
+    Raises:
+        ValueError: if an exponent or the scale is not positive, a node has no child, or a child is
+            neither a positive int nor a tuple.
+    """
+
+    arg_constraints = {"scale": constraints.positive}  # noqa: RUF012
+    support = constraints.real_vector
+
+    def __init__(self, tree: tuple, scale: Any = 1.0, validate_args: bool | None = None) -> None:
+        """See the class."""
+        self.tree = _parse(tree)
+        self.scale = _positive("scale", scale)
+        self._options = _sample_options(*_exponents(tree), scale)
+        if self.scale.ndim:
+            raise ValueError(f"scale must be a scalar; got shape {tuple(self.scale.shape)}.")
+        super().__init__(torch.Size(), torch.Size([_leaves(self.tree)]), validate_args)
+
+    def expand(self, batch_shape: Sequence[int], _instance=None) -> LpNested:
+        """Return the same distribution for a batch of independent vectors."""
+        new = self._get_checked_instance(type(self), _instance)
+        new.__dict__.update(self.__dict__)
+        new._batch_shape = torch.Size(batch_shape)
+        return new
+
+    @property
+    def mean(self) -> Tensor:
+        """Zero, by symmetry; ``(*batch_shape, n)``."""
+        return torch.zeros(self.batch_shape + self.event_shape, **self._options)
+
+    def log_norm(self, z: Tensor) -> Tensor:
+        r"""``(..., n) -> (...)``: :math:`\log f(z)`, by logsumexp from the leaves up."""
+        if z.shape[-1:] != self.event_shape:
+            raise ValueError(
+                f"z must end in {self.event_shape[0]} coordinates; got {tuple(z.shape)}."
+            )
+        return _log_norm(self.tree, log_abs(z))
+
+    def norm(self, z: Tensor) -> Tensor:
+        """``(..., n) -> (...)``: the nested norm f(z), eq. 6."""
+        return self.log_norm(z).exp()
+
+    @property
+    def log_surface_area(self) -> Tensor:
+        r"""Eq. 8 at radius 1, in logarithms.
+
+        .. math:: \log S_f(1) = n \log 2 + \sum_i \Big[\sum_k \log\Gamma(n_{i,k} / p_i)
+            - (l_i - 1) \log p_i - \log\Gamma(n_i / p_i)\Big]
+        """
+        return self.event_shape[0] * torch.log(self.scale.new_tensor(2.0)) + _log_area(self.tree)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density in nats; ``(..., n) -> (...)``."""
+        if self._validate_args:
+            self._validate_sample(z)
+        p0, n = self.tree[0], self.event_shape[0]
+        log_normalizer = (
+            torch.lgamma(n / p0) - p0.log() + n / p0 * self.scale.log() + self.log_surface_area
+        )
+        energy = torch.exp(p0.to(z) * self.log_norm(z)) / self.scale.to(z)
+        return -energy - log_normalizer.to(z)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        r"""Draw exactly (Algorithm 1); ``(*sample_shape, *batch_shape, n)``.
+
+        At each inner node a Dirichlet variable with parameters :math:`n_{i,k} / p_i`, raised to
+        :math:`1/p_i`, splits the node's radius among its children.  The first radius of the printed
+        algorithm is divided out again, so it starts at 1 here.  Then the radius of eq. 11 is drawn:
+        :math:`v_0^{p_0} / s \sim \mathrm{Gamma}(n / p_0)`.  Each coordinate gets a random sign.
+        """
+        p0, shape = self.tree[0], torch.Size(sample_shape) + self.batch_shape
+        concentration = (self.event_shape[0] / p0).to(**self._options).expand(shape)
+        log_radius = (sample_log_gamma(concentration) + self.scale.log()) / p0
+        z = torch.cat(_descend(self.tree, log_radius), dim=-1).exp()
+        return z * random_signs(z)
+
+
+def _parse(tree: Any) -> tuple:
+    """Check a tree and turn its exponents into tensors: ``(Tensor, child, ...)``."""
+    if not isinstance(tree, tuple) or len(tree) < 2:
+        raise ValueError(f"tree must be (p, child, ...) with at least one child; got {tree!r}.")
+    p = _positive("an exponent of the tree", tree[0])
+    if p.ndim:
+        raise ValueError(f"an exponent of the tree must be a scalar; got shape {tuple(p.shape)}.")
+    return (
+        p,
+        *(
+            _parse(child) if isinstance(child, tuple) else _count("a child of the tree", child)
+            for child in tree[1:]
+        ),
+    )
+
+
+def _exponents(tree: Any) -> list:
+    if not isinstance(tree, tuple):
+        return []
+    return [tree[0], *(p for child in tree[1:] for p in _exponents(child))]
+
+
+def _leaves(tree: tuple | int) -> int:
+    return tree if isinstance(tree, int) else sum(map(_leaves, tree[1:]))
+
+
+def _log_norm(tree: tuple, log_z: Tensor) -> Tensor:
+    p, children = tree[0].to(log_z), tree[1:]
+    parts = log_z.split([_leaves(child) for child in children], dim=-1)
+    values = [
+        part if isinstance(child, int) else _log_norm(child, part).unsqueeze(-1)
+        for child, part in zip(children, parts, strict=True)
+    ]
+    return torch.logsumexp(p * torch.cat(values, dim=-1), dim=-1) / p
+
+
+def _sizes(tree: tuple) -> list[int]:
+    """Number of leaves below each branch of a node: an int child is that many branches."""
+    sizes: list[int] = []
+    for child in tree[1:]:
+        sizes += [1] * child if isinstance(child, int) else [_leaves(child)]
+    return sizes
+
+
+def _log_area(tree: tuple) -> Tensor:
+    p, sizes = tree[0], _sizes(tree)
+    own = (
+        torch.lgamma(p.new_tensor(sizes) / p).sum()
+        - (len(sizes) - 1) * p.log()
+        - torch.lgamma(sum(sizes) / p)
+    )
+    return own + sum(_log_area(child) for child in tree[1:] if isinstance(child, tuple))
+
+
+def _descend(tree: tuple, log_radius: Tensor) -> list[Tensor]:
+    """Split a node's log radii ``(...)`` into log |z| of its leaves, ``(..., leaves)`` each."""
+    p, sizes = tree[0], _sizes(tree)
+    concentration = (log_radius.new_tensor(sizes) / p.to(log_radius)).expand(
+        *log_radius.shape, len(sizes)
+    )
+    log_gamma = sample_log_gamma(concentration)
+    log_share = (log_gamma - log_gamma.logsumexp(dim=-1, keepdim=True)) / p
+    log_radii = log_radius.unsqueeze(-1) + log_share
+    leaves, branch = [], 0
+    for child in tree[1:]:
+        if isinstance(child, int):
+            leaves.append(log_radii[..., branch : branch + child])
+            branch += child
+        else:
+            leaves += _descend(child, log_radii[..., branch])
+            branch += 1
+    return leaves
+
+
+class IndependentSubspaces(Distribution):
+    r"""The ISA prior, eq. 7 with the two-level norm of eq. 9 and the radial density of eq. 11.
+
+    With that radial density the subspaces are independent.  Writing :math:`r_k` for the
+    :math:`p_k`-norm of :math:`z_k`, the coordinates of subspace k, and :math:`n_k` for its size,
+
+    .. math::
+        \log p(z) = \sum_k \Big[ &\log p_0 - \log\Gamma\Big(\frac{n_k}{p_0}\Big)
+            - \frac{n_k}{p_0} \log s - \frac{r_k^{p_0}}{s} \\
+            &- n_k \log 2 + (n_k - 1) \log p_k - n_k \log\Gamma\Big(\frac{1}{p_k}\Big)
+            + \log\Gamma\Big(\frac{n_k}{p_k}\Big) \Big].
+
+    Args:
+        sizes: :math:`n_k`, the number of coordinates of each subspace.
+        p0: exponent that joins the subspaces: a positive float or a zero-dimensional tensor.
+        p: exponent within the subspaces: one for all, or one per subspace; gradients flow through
+            tensors, the normaliser included.
+        scale: :math:`s > 0` of eq. 11.  ``p0 = p = 2`` and ``scale = 2`` is the standard normal.
+        validate_args: as in ``torch.distributions``.
+
+    Raises:
+        ValueError: if a size is not a positive integer, an exponent or the scale is not positive,
+            or there is neither one exponent nor one per subspace.
+    """
+
+    arg_constraints = {  # noqa: RUF012
+        "p0": constraints.positive,
+        "p": constraints.independent(constraints.positive, 1),
+        "scale": constraints.positive,
+    }
+    support = constraints.real_vector
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        p0: Any,
+        p: Any,
+        scale: Any = 1.0,
+        validate_args: bool | None = None,
+    ) -> None:
+        """See the class."""
+        self.sizes = tuple(_count("a subspace's size", size) for size in sizes)
+        if not self.sizes:
+            raise ValueError("sizes is empty; there must be at least one subspace.")
+        self.p0, self.scale = _positive("p0", p0), _positive("scale", scale)
+        several = p if isinstance(p, (list, tuple)) else [p]
+        self._options = _sample_options(*several, p0, scale)
+        for name in ("p0", "scale"):
+            if getattr(self, name).ndim:
+                raise ValueError(f"{name} must be a scalar.")
+        if isinstance(p, (list, tuple)) and any(torch.is_tensor(value) for value in p):
+            p = torch.stack([torch.as_tensor(value, **self._options) for value in p])
+        p = _positive("p", p)
+        if p.shape not in ((), (1,), (len(self.sizes),)):
+            raise ValueError(
+                f"p must be one exponent or {len(self.sizes)}, one per subspace; "
+                f"got shape {tuple(p.shape)}."
+            )
+        self.p = p.expand(len(self.sizes))
+        super().__init__(torch.Size(), torch.Size([sum(self.sizes)]), validate_args)
+
+    def expand(self, batch_shape: Sequence[int], _instance=None) -> IndependentSubspaces:
+        """Return the same distribution for a batch of independent vectors."""
+        new = self._get_checked_instance(IndependentSubspaces, _instance)
+        new.__dict__.update(self.__dict__)
+        new._batch_shape = torch.Size(batch_shape)
+        return new
+
+    @property
+    def mean(self) -> Tensor:
+        """Zero, by symmetry; ``(*batch_shape, n)``."""
+        return torch.zeros(self.batch_shape + self.event_shape, **self._options)
+
+    def _n(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.sizes, dtype=like.dtype, device=like.device)
+
+    def log_radii(self, z: Tensor) -> Tensor:
+        r"""``(..., n) -> (..., K)``: :math:`\log r_k`, the log of each subspace's norm."""
+        if z.shape[-1:] != self.event_shape:
+            raise ValueError(
+                f"z must end in {self.event_shape[0]} coordinates; got {tuple(z.shape)}."
+            )
+        log_z, p = log_abs(z), self.p.to(z)
+        if len(set(self.sizes)) == 1:  # one product instead of a loop
+            powers = p.unsqueeze(-1) * log_z.unflatten(-1, (len(self.sizes), -1))
+            return powers.logsumexp(dim=-1) / p
+        parts = zip(log_z.split(self.sizes, dim=-1), p, strict=True)
+        return torch.stack([torch.logsumexp(p * part, dim=-1) / p for part, p in parts], dim=-1)
+
+    @property
+    def log_normalizer(self) -> Tensor:
+        """``(K,)``: what each subspace's density subtracts; differentiable in the exponents."""
+        n, p0, p = self._n(self.p), self.p0, self.p
+        log_area = (
+            n * torch.log(n.new_tensor(2.0))
+            - (n - 1) * p.log()
+            + n * torch.lgamma(1 / p)
+            - torch.lgamma(n / p)
+        )
+        return torch.lgamma(n / p0) - p0.log() + n / p0 * self.scale.log() + log_area
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density in nats; ``(..., n) -> (...)``."""
+        if self._validate_args:
+            self._validate_sample(z)
+        energy = torch.exp(self.p0.to(z) * self.log_radii(z)) / self.scale.to(z)
+        return -(energy + self.log_normalizer.to(z)).sum(-1)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        r"""Draw exactly; ``(*sample_shape, *batch_shape, n)``.
+
+        In each subspace :math:`r = (s \, \mathrm{Gamma}(n_k / p_0))^{1/p_0}` and
+        :math:`u_i = (g_i / \sum_j g_j)^{1/p_k}` with :math:`g_i \sim \mathrm{Gamma}(1/p_k)`; then
+        :math:`z = \pm r u`.
+        """
+        shape = torch.Size(sample_shape) + self.batch_shape
+        p = self.p.to(**self._options)
+        concentration = (self._n(p) / self.p0).expand(*shape, len(self.sizes))
+        log_radius = (sample_log_gamma(concentration) + self.scale.log()) / self.p0
+        parts = []
+        for k, size in enumerate(self.sizes):
+            log_gamma = sample_log_gamma((1 / p[k]).expand(*shape, size))
+            log_share = (log_gamma - log_gamma.logsumexp(-1, keepdim=True)) / p[k]
+            parts.append(log_radius[..., k : k + 1] + log_share)
+        z = torch.cat(parts, dim=-1).exp()
+        return z * random_signs(z)
