@@ -108,8 +108,8 @@ def mean_field(W, noise_var, beta=1.0):
     r"""Best factorised :math:`q(z) = N(z; R x, \mathrm{diag}(v))` for the given ``beta``.
 
     The mean is that of the exact posterior. The variances are the inverse *diagonal of the
-    precision*, :math:`v_k = 1 / (\Sigma^{-1})_{kk}`, which is at most :math:`\Sigma_{kk}`: mean-field
-    inference is overconfident wherever the posterior is correlated (ISA-VAE, B.2).
+    precision*, :math:`v_k = 1 / (\Sigma^{-1})_{kk}`. They are at most :math:`\Sigma_{kk}`:
+    mean-field inference is overconfident wherever the posterior is correlated (ISA-VAE, B.2).
 
     Args:
         W: weights ``(L, K)``.

@@ -133,7 +133,7 @@ def cross_entropy_loop(q_mean, q_var, dof, scale=1.0, points=2001):
     r"""Cross-entropy by one numerical integration after another, as the paper describes it (B.7).
 
     Each integral is a sum over a regular grid that reaches ten standard deviations of q to either
-    side. :func:`cross_entropy` gives the same numbers, and is far faster; this one is the reference.
+    side. :func:`cross_entropy` gives the same numbers far faster; this one is the reference.
 
     Args:
         q_mean: means ``(N, K)``.
