@@ -61,6 +61,7 @@ class Curve:
     label: str = ""
     colour: str | None = None
     dashed: bool = False
+    kind = "curve"
 
     def __post_init__(self) -> None:  # noqa: D105
         self.x, self.y = _coordinates(self, self.x, self.y)
@@ -88,14 +89,19 @@ class Points:
     def __post_init__(self) -> None:  # noqa: D105
         self.x, self.y = _coordinates(self, self.x, self.y)
 
+    @property
+    def kind(self) -> str:
+        """``marker`` for a few points, drawn large and on top; else ``cloud``."""
+        return "marker" if len(self.x) <= 12 else "cloud"
+
 
 @dataclass(eq=False)
 class Panel:
     """One set of axes, or one image.
 
     Attributes:
-        curves: lines, drawn first.
-        points: dots, drawn on top.
+        curves: lines.
+        points: dots; up to 12 are drawn large and above the curves, more of them small and below.
         image: ``(H, W)`` grey or ``(H, W, 3)`` colour, uint8, row 0 at the top.  Alone it fills
             the panel; under curves or points it fills the axes from limit to limit.
         title: a line above the panel.
@@ -104,7 +110,8 @@ class Panel:
         ylabel: what the vertical axis shows.
         xlim: ends of the horizontal axis; by default they enclose all frames.
         ylim: ends of the vertical axis; by default they enclose all frames.
-        equal_aspect: one unit is equally long on both axes.
+        equal_aspect: one unit is equally long on both axes; where a panel is not square, more of
+            the plane is shown than the limits say (with an image, the axes shrink instead).
 
     Raises:
         TypeError: if the image is not uint8.
@@ -142,8 +149,9 @@ class Panel:
 
     @property
     def marks(self) -> list[Curve | Points]:
-        """Curves, then points."""
-        return [*self.curves, *self.points]
+        """What is drawn on the axes, from the bottom up: clouds of points, curves, markers."""
+        order = ("cloud", "curve", "marker")
+        return sorted([*self.curves, *self.points], key=lambda mark: order.index(mark.kind))
 
 
 @dataclass(eq=False)
@@ -327,7 +335,7 @@ def pack(frames: list[list[Panel]]) -> dict[str, Any]:
         ):
             marks.append(
                 {
-                    "kind": type(mark).__name__.lower(),
+                    "kind": mark.kind,
                     "label": mark.label,
                     "colour": colour,
                     "dashed": getattr(mark, "dashed", False),
@@ -424,12 +432,13 @@ def draw(panels: Sequence[Panel], height: int) -> bytes:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     small = io.BytesIO()
-    Image.open(buffer).convert("RGB").quantize(64).save(small, format="png", optimize=True)
+    Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(
+        small, format="png", optimize=True
+    )
     return small.getvalue()
 
 
 def _draw_panel(axes: mpl.axes.Axes, panel: Panel) -> None:
-    axes.set_title(panel.title, fontsize=12)
     if panel.marks:
         axes.set(xlim=panel.xlim, ylim=panel.ylim, ylabel=panel.ylabel)
         axes.set_aspect("equal" if panel.equal_aspect else "auto")
@@ -438,30 +447,29 @@ def _draw_panel(axes: mpl.axes.Axes, panel: Panel) -> None:
     axes.set_xlabel("\n".join(filter(None, [panel.xlabel, panel.text])))
     if panel.image is not None:
         extent = (*panel.xlim, *panel.ylim) if panel.marks else None
-        axes.imshow(
-            panel.image,
-            cmap="gray",
-            vmin=0,
-            vmax=255,
-            extent=extent,
-            aspect=axes.get_aspect() if panel.marks else "equal",
-        )
+        aspect = axes.get_aspect() if panel.marks else "equal"
+        axes.imshow(panel.image, cmap="gray", vmin=0, vmax=255, extent=extent, aspect=aspect)
     for mark, colour in zip(panel.marks, colours(panel), strict=True):
         label = mark.label or None
-        if isinstance(mark, Curve):
-            style = "--" if mark.dashed else "-"
-            axes.plot(mark.x, mark.y, style, color=colour, label=label)
-        else:
-            size = 7 if len(mark.x) <= 12 else 3
-            axes.plot(mark.x, mark.y, "o", color=colour, label=label, markersize=size)
-    if any(mark.label for mark in panel.marks):
-        axes.legend(fontsize=10)
+        style = {"curve": "--" if mark.kind == "curve" and mark.dashed else "-"}.get(mark.kind, "o")
+        size = 7 if mark.kind == "marker" else 3
+        axes.plot(mark.x, mark.y, style, color=colour, label=label, markersize=size)
+    if any(mark.label for mark in panel.marks):  # above the axes, where it hides no data
+        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0, "ncols": 2}
+        axes.legend(title=panel.title, alignment="left", fontsize=10, **place)
+    else:
+        axes.set_title(panel.title, loc="left", fontsize=12)
 
 
 def colours(panel: Panel) -> list[str]:
-    """Return one hexadecimal colour a mark: its own, or the palette's next."""
+    """Return one hexadecimal colour for each of ``panel.marks``: its own, or the palette's next.
+
+    The palette runs through the curves first, then through the points.
+    """
     palette = itertools.cycle(figures.COLOURS)
-    return [to_hex(mark.colour or next(palette)) for mark in panel.marks]
+    marks = [*panel.curves, *panel.points]
+    chosen = {id(mark): to_hex(mark.colour or next(palette)) for mark in marks}
+    return [chosen[id(mark)] for mark in panel.marks]
 
 
 def _coordinates(mark: Curve | Points, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -483,13 +491,12 @@ def _structure(panels: Sequence[Panel]) -> dict[str, Any]:
         found[f"panel {i}, image shape"] = None if panel.image is None else panel.image.shape
         found[f"panel {i}, number of curves"] = len(panel.curves)
         found[f"panel {i}, number of points"] = len(panel.points)
-        for j, (mark, colour) in enumerate(zip(panel.marks, colours(panel), strict=True)):
-            is_curve = j < len(panel.curves)
-            kind, k = ("curve", j + 1) if is_curve else ("points", j + 1 - len(panel.curves))
-            found[f"panel {i}, {kind} {k}, label"] = mark.label
-            found[f"panel {i}, {kind} {k}, colour"] = colour
-            found[f"panel {i}, {kind} {k}, dashed"] = getattr(mark, "dashed", None)
-            found[f"panel {i}, {kind} {k}, length"] = len(mark.x)
+        for j, (mark, colour) in enumerate(zip(panel.marks, colours(panel), strict=True), 1):
+            found[f"panel {i}, kind of mark {j}"] = mark.kind
+            found[f"panel {i}, {mark.kind} {j}, label"] = mark.label
+            found[f"panel {i}, {mark.kind} {j}, colour"] = colour
+            found[f"panel {i}, {mark.kind} {j}, dashed"] = getattr(mark, "dashed", False)
+            found[f"panel {i}, {mark.kind} {j}, length"] = len(mark.x)
     return found
 
 
