@@ -23,7 +23,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -165,17 +165,20 @@ class Control:
         unit: written behind each value, such as ``"°"``.
 
     Raises:
-        ValueError: if there are no values, two equal ones, or ``start`` is not among them.
+        ValueError: if the label is empty, there are no values, two equal ones, or ``start`` is not
+            among them.
     """
 
     values: Sequence[float | str]
-    label: str = ""
+    label: str
     start: float | str | None = None
     unit: str = ""
     start_index: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:  # noqa: D105
         self.values = [v.item() if hasattr(v, "item") else v for v in self.values]
+        if not self.label.strip():
+            raise ValueError("a control's label is empty; a reader needs to know what it turns.")
         if not self.values:
             raise ValueError(f"control {self.label!r} has no values.")
         if len(set(self.values)) < len(self.values):
@@ -223,16 +226,15 @@ def explore(
     frames = evaluate(compute, controls)
     start = _start(controls)
     poster = draw(frames[start], height)
-    bundle = {
-        "text/plain": f"Explorable figure: {alt}",
-        "text/html": to_html(frames, controls, alt, height, poster),
-    }
-    if _in_notebook():
-        bundle |= widget(frames, controls, alt, height, poster)._repr_mimebundle_()
-        bundle["text/plain"] = f"Explorable figure: {alt}"
+    page = to_html(frames, controls, alt, height, poster)
+    text = f"Explorable figure: {alt}"
+    if not _in_notebook():
+        print(text)
+        return
     from IPython.display import display
 
-    display(bundle, raw=True)
+    bundle = widget(frames, controls, alt, height, poster)._repr_mimebundle_()
+    display(bundle | {"text/html": page, "text/plain": text}, raw=True)
 
 
 def evaluate(compute: Callable, controls: dict[str, Control]) -> list[list[Panel]]:
@@ -246,7 +248,6 @@ def evaluate(compute: Callable, controls: dict[str, Control]) -> list[list[Panel
     for name, control in controls.items():
         if not isinstance(control, Control):
             raise TypeError(f"{name} must be a Control; got {type(control).__name__}.")
-        control.label = control.label or name.replace("_", " ")
     count = math.prod(len(control.values) for control in controls.values())
     if count > MAX_FRAMES:
         raise ValueError(
@@ -270,7 +271,7 @@ def evaluate(compute: Callable, controls: dict[str, Control]) -> list[list[Panel
                     f"{call} returns another structure than the calls before it: {name} is "
                     f"{structure.get(name)!r}, not {first.get(name)!r}."
                 )
-        frames.append(list(panels))
+        frames.append([replace(panel) for panel in panels])  # copies, to be given limits
     for panels in zip(*frames, strict=True):
         _share_limits(panels)
     return frames

@@ -1,0 +1,89 @@
+"""Fixtures that several rooms of the tests share: a headless browser without a network."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A running browser; module-wide, since its event loop must not outlive the browser tests."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        found = [path for path in map(shutil.which, BROWSERS) if path]
+        bundled = driver.chromium.executable_path
+        if not found and not Path(bundled).exists():
+            pytest.skip("no Chromium on this machine; tests in a browser are left out.")
+        executable = found[0] if found else bundled
+        browser = driver.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, tmp_path):
+    """A function that opens a file (Path) or the HTML of a page (str); returns Playwright's page.
+
+    When the test ends, it fails if a page logged an error, threw one, or asked the network for
+    anything.
+    """
+    problems, contexts = [], []
+
+    def problem_of(message):
+        if message.type == "error":
+            problems.append(message.text)
+
+    def refuse(route):
+        if route.request.url.startswith(("file:", "data:", "blob:")):
+            route.continue_()
+        else:
+            problems.append(f"asked the network for {route.request.url}")
+            route.abort()
+
+    def open_one(source, width=1280, height=900):
+        if not isinstance(source, Path):
+            path = tmp_path / f"page{len(contexts)}.html"
+            path.write_text(source, encoding="utf-8")
+            source = path
+        viewport = {"width": width, "height": height}
+        context = chromium.new_context(viewport=viewport, offline=True)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", problem_of)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.route("**/*", refuse)
+        page.goto(source.resolve().as_uri())
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert not problems, problems
+
+
+@pytest.fixture
+def violations():
+    """A function from a page to axe-core's serious and critical violations, one string each."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+
+    def serious(page):
+        found = axe.run(page).response["violations"]
+        return [
+            f"{violation['id']}: {violation['help']} ({node['target']})"
+            for violation in found
+            if violation["impact"] in ("serious", "critical")
+            for node in violation["nodes"]
+        ]
+
+    return serious

@@ -1,0 +1,384 @@
+import base64
+import io
+import json
+import re
+import zlib
+from html.parser import HTMLParser
+
+import nbformat
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from nbclient import NotebookClient
+from PIL import Image
+
+from vaelite import explore as module
+from vaelite.explore import (
+    Control,
+    Curve,
+    Panel,
+    Points,
+    colours,
+    draw,
+    evaluate,
+    explore,
+    pack,
+    to_html,
+    widget,
+)
+
+GRID = np.linspace(-1, 2, 31)
+
+
+def wave(phase, power):
+    """Two panels: a curve with a gap and a moving marker; an image."""
+    y = np.sin(GRID + phase) ** power
+    y = np.where(np.abs(GRID - 0.5) < 0.2, np.nan, y)
+    image = np.outer(np.arange(5), np.arange(7) + int(10 * phase)).astype(np.uint8)
+    return [
+        Panel(
+            curves=[Curve(GRID, y, label="wave"), Curve(GRID, 0 * GRID)],
+            points=[Points(phase, power)],
+            xlabel="x",
+            ylabel="y",
+            text=f"phase {phase:.1f}",
+        ),
+        Panel(image=image, title="picture"),
+    ]
+
+
+def wave_controls():
+    return {
+        "phase": Control(np.linspace(0, 1, 6), "phase", start=0.4, unit="rad"),
+        "power": Control([1, 2, 3], "power"),
+    }
+
+
+def page(compute=wave, controls=None, alt="A wave.", height=200):
+    controls = controls or wave_controls()
+    frames = evaluate(compute, controls)
+    return to_html(frames, controls, alt, height, draw(frames[0], height))
+
+
+def unpacked(packed):
+    """Undo ``pack`` as the script in the page does: one dict of arrays a panel, frames first."""
+    content = zlib.decompress(base64.b64decode(packed["bytes"]))
+
+    def rows(table, dtype, shape):
+        count = max(table["rows"] or [0]) + 1
+        length = int(np.prod(shape))
+        flat = np.frombuffer(content, dtype, count * length, table["offset"])
+        return flat.reshape(count, *shape)[table["rows"] or 0]
+
+    def reals(table):
+        codes = rows(table, "<u2", (table["length"],))
+        return np.where(codes == 65535, np.nan, table["low"] + table["step"] * codes)
+
+    def image(table):
+        channels = (3,) if table["channels"] == 3 else ()
+        return rows(table, "u1", (table["height"], table["width"], *channels))
+
+    return [
+        {
+            "marks": [(reals(mark["x"]), reals(mark["y"])) for mark in panel["marks"]],
+            "image": panel["image"] and image(panel["image"]),
+        }
+        for panel in packed["panels"]
+    ]
+
+
+# Packing
+
+
+numbers = st.floats(-1e100, 1e100) | st.floats(-3, 3) | st.just(float("nan"))
+
+
+@settings(deadline=None)
+@given(
+    arrays(float, st.tuples(st.integers(2, 5), st.integers(1, 9)), elements=numbers),
+    st.data(),
+)
+def test_real_numbers_survive_packing_up_to_quantisation(table, data):
+    # Repeated frames, so that shared rows are exercised.
+    order = data.draw(st.lists(st.integers(0, len(table) - 1), min_size=2, max_size=8))
+    frames = [[Panel(curves=[Curve(np.arange(table.shape[1]), table[i])])] for i in order]
+    (panel,) = unpacked(pack(frames))
+    ((x, y),) = panel["marks"]
+    y = np.broadcast_to(y, (len(order), table.shape[1]))
+    truth = table[order]
+    assert np.array_equal(np.isnan(y), np.isnan(truth))
+    finite = truth[np.isfinite(truth)]
+    if finite.size:
+        error = np.nanmax(np.abs(y - truth), initial=0)
+        assert error <= 0.5001 * np.ptp(finite) / 65534 + 1e-13 * np.abs(finite).max()
+    np.testing.assert_allclose(x, np.arange(table.shape[1]), atol=table.shape[1] / 65534)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 4, 3)])
+def test_images_survive_packing_exactly(shape):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, *shape), dtype=np.uint8)
+    (panel,) = unpacked(pack([[Panel(image=image)] for image in images]))
+    assert np.array_equal(panel["image"], images)
+
+
+def test_frames_are_numbered_with_the_last_control_fastest():
+    frames = evaluate(wave, wave_controls())
+    curve, _ = unpacked(pack(frames))
+    _, y = curve["marks"][0]
+    phases, powers = wave_controls()["phase"].values, wave_controls()["power"].values
+    expected = wave(phases[4], powers[2])[0].curves[0].y
+    np.testing.assert_allclose(y[4 * 3 + 2], expected, atol=1e-4)
+    assert pack(frames)["panels"][0]["text"][4 * 3 + 2] == "phase 0.8"
+
+
+def test_what_does_not_change_is_stored_once():
+    still = np.random.default_rng(1).normal(size=500)
+
+    def compute(turn):
+        return Panel(points=[Points(still, -still), Points(turn, 0)], text="still")
+
+    def content(count):
+        packed = pack(evaluate(compute, {"turn": Control(range(count), "turn")}))
+        return len(zlib.decompress(base64.b64decode(packed["bytes"]))), packed["panels"][0]
+
+    (few, _), (many, panel) = content(2), content(40)
+    assert few < 2 * 2 * 500 + 50
+    assert many - few <= 2 * 38
+    assert panel["text"] == ["still"]
+    assert panel["marks"][0]["x"]["rows"] is None
+
+
+def test_equal_arrays_of_different_quantities_share_their_bytes():
+    def content(labels):
+        curves = [Curve(GRID, GRID**2, label) for label in labels]
+        return len(zlib.decompress(base64.b64decode(pack([[Panel(curves=curves)]])["bytes"])))
+
+    assert content("a") == content("abc")
+
+
+# Limits and colours
+
+
+def test_limits_enclose_all_frames_and_given_limits_stay():
+    def compute(scale):
+        return Panel(curves=[Curve(GRID, scale * GRID)], ylim=None, xlim=(-5, 6))
+
+    for (panel,) in evaluate(compute, {"scale": Control([1, -10, 3], "scale")}):
+        assert panel.xlim == (-5, 6)
+        assert panel.ylim[0] < -20
+        assert panel.ylim[1] > 10
+
+
+@pytest.mark.parametrize("value", [3.0, float("nan")])
+def test_limits_of_degenerate_data_are_an_interval(value):
+    compute = {"k": Control([0, 1], "k")}
+    for (panel,) in evaluate(lambda k: Panel(points=[Points(value, value)]), compute):
+        for low, high in (panel.xlim, panel.ylim):
+            assert np.isfinite([low, high]).all()
+            assert low < high
+
+
+def test_the_panels_of_the_caller_keep_their_limits():
+    mine = Panel(curves=[Curve(GRID, GRID)])
+    evaluate(lambda k: mine, {"k": Control([0, 1], "k")})
+    assert mine.xlim is None
+
+
+def test_clouds_lie_below_curves_and_keep_their_colours():
+    cloud = Points(np.arange(50), np.arange(50))
+    marker, curve = Points(1, 1, colour="red"), Curve(GRID, GRID)
+    panel = Panel(curves=[curve], points=[marker, cloud])
+    assert panel.marks == [cloud, curve, marker]
+    palette = module.figures.COLOURS
+    assert colours(panel) == [palette[1].lower(), palette[0].lower(), "#ff0000"]
+
+
+# The page
+
+
+class Balance(HTMLParser):
+    """Checks that elements are closed in order, and collects the text of scripts."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.script = [], [], ""
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("img", "input", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.script += data
+
+
+def test_the_page_is_one_valid_small_self_contained_block():
+    alt = 'A <b>wave</b> & "more"'
+    text = page(alt=alt)
+    parser = Balance()
+    parser.feed(text)
+    parser.close()
+    assert parser.open == []
+    assert [tag for tag, _ in parser.tags] == ["figure", "img", "script"]
+    assert parser.tags[1][1]["alt"] == alt
+    assert "src=" not in parser.script
+    assert not re.search(r"https?://", text)
+    assert len(text) < 40_000
+
+
+def test_a_label_cannot_end_the_script():
+    hostile = "</script><!-- <script>"
+    controls = {"k": Control([0, 1], hostile)}
+    text = page(lambda k: Panel(points=[Points(k, k, label=hostile)], text=hostile), controls)
+    assert text.count("</script>") == 1
+    assert "<!--" not in text
+
+
+def test_the_same_figure_gives_the_same_page_and_another_one_another_id():
+    def digest(text):
+        return re.search(r'data-explore="(\w+)"', text).group(1)
+
+    assert page() == page()
+    assert digest(page()) != digest(page(alt="Another wave."))
+
+
+def test_values_are_shown_with_their_units():
+    assert Control([0.0, -22.5, 1 / 3], "angle", unit="°").texts == ["0°", "−22.5°", "0.3333°"]
+    assert Control([1, 20000], "steps", unit="nats").texts == ["1\u00a0nats", "20000\u00a0nats"]
+    assert Control(["mean-field", "exact"], "q").texts == ["mean-field", "exact"]
+
+
+def test_a_start_is_found_up_to_rounding():
+    assert Control(np.arange(0, 1, 0.1), "x", start=0.3).start_index == 3
+    assert Control(["a", "b"], "x", start="b").start_index == 1
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"values": [], "label": "k"}, "no values"),
+        ({"values": [1, 2, 1.0], "label": "k"}, "same value twice"),
+        ({"values": [1, 2], "label": "k", "start": 1.5}, "not among its values"),
+        ({"values": [1, 2], "label": " "}, "label is empty"),
+    ],
+)
+def test_bad_controls(options, message):
+    with pytest.raises(ValueError, match=message):
+        Control(**options)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Curve([1, 2], [1, 2, 3]), ValueError, r"\(2,\) and \(3,\)"),
+        (lambda: Curve([], []), ValueError, "N > 0"),
+        (lambda: Points(np.ones((2, 2)), np.ones((2, 2))), ValueError, r"\(2, 2\)"),
+        (lambda: Curve([1, 2], [1, np.inf]), ValueError, "infinity"),
+        (lambda: Panel(), ValueError, "got none"),
+        (lambda: Panel(image=np.ones((3, 4))), TypeError, "uint8"),
+        (lambda: Panel(image=np.ones((3, 4, 2), np.uint8)), ValueError, r"\(3, 4, 2\)"),
+        (lambda: Panel(points=[Points(0, 0)], xlim=(1, 1)), ValueError, "xlim"),
+        (lambda: Panel(points=[Points(0, 0)], ylim=(0, np.nan)), ValueError, "ylim"),
+    ],
+)
+def test_bad_panels(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def panel_of(length=3, **options):
+    return Panel(curves=[Curve(range(length), range(length))], **options)
+
+
+@pytest.mark.parametrize(
+    ("compute", "message"),
+    [
+        (lambda k: [panel_of()] * (1 + (k == 2)), "number of panels is 2, not 1"),
+        (lambda k: panel_of(3 + (k == 2)), "panel 1, curve 1, length is 4, not 3"),
+        (lambda k: panel_of(xlim=(0, k)), r"xlim is \(0.0, 2.0\), not \(0.0, 1.0\)"),
+        (lambda k: panel_of(title="ab"[k // 2]), "title is 'b', not 'a'"),
+        (lambda k: Panel(image=np.zeros((k, 3), np.uint8)), r"image shape is \(2, 3\)"),
+    ],
+)
+def test_panels_that_differ_between_frames_are_named(compute, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        evaluate(compute, {"k": Control([1, 2, 3], "k")})
+    assert "compute(k=2)" in str(caught.value)
+
+
+def test_other_bad_calls():
+    control = {"k": Control([1, 2], "k")}
+    with pytest.raises(ValueError, match="alt is empty"):
+        explore(lambda k: panel_of(), alt=" \n", **control)
+    with pytest.raises(ValueError, match="at least one control"):
+        explore(lambda: panel_of(), alt="nothing to turn")
+    with pytest.raises(TypeError, match="k must be a Control; got list"):
+        explore(lambda k: panel_of(), alt="a list", k=[1, 2])
+    with pytest.raises(TypeError, match=r"compute\(k=1\) must return a Panel"):
+        evaluate(lambda k: None, control)
+    with pytest.raises(ValueError, match="no panels"):
+        evaluate(lambda k: [], control)
+    with pytest.raises(ValueError, match="1600 combinations"):
+        many = {"k": Control(range(40), "k"), "m": Control(range(40), "m")}
+        evaluate(lambda k, m: pytest.fail("evaluated nevertheless"), many)
+
+
+def test_a_figure_too_large_is_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"takes \d+ kB for 9 frames, the limit is 400 kB"):
+        page(
+            lambda k: Panel(image=rng.integers(0, 256, (200, 200), dtype=np.uint8)),
+            {"k": Control(range(9), "k")},
+        )
+
+
+# Live
+
+
+def pixels(png):
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def test_the_widget_draws_the_chosen_frame():
+    controls = wave_controls()
+    frames = evaluate(wave, controls)
+    box = widget(frames, controls, "A wave.", 200, draw(frames[2 * 3], 200))
+    slider, buttons, image = box.children
+    assert (slider.value, buttons.value) == (2, 0)
+    before = pixels(image.value)
+    slider.value = 5
+    moved = pixels(image.value)
+    assert np.abs(moved - before).max() > 50
+    buttons.value = 2
+    assert np.abs(pixels(image.value) - moved).max() > 50
+    assert image.value == draw(frames[5 * 3 + 2], 200)
+
+
+def test_outside_a_notebook_one_line_is_printed(capsys):
+    explore(lambda k: panel_of(), alt="A\n  line.", k=Control([1, 2], "k"))
+    assert capsys.readouterr().out.strip() == "Explorable figure: A line."
+
+
+def test_a_kernel_displays_page_and_widget():
+    cell = nbformat.v4.new_code_cell(
+        "from vaelite.explore import Control, Curve, Panel, explore\n"
+        "explore(lambda k: Panel(curves=[Curve([0, 1], [0, k])]), alt='A line.',\n"
+        "        k=Control([1, 2, 3, 4, 5], 'slope'))"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    (output,) = notebook.cells[0].outputs
+    assert output.data["text/plain"] == "Explorable figure: A line."
+    assert output.data["text/html"].startswith('<figure class="explore"')
+    model = output.data["application/vnd.jupyter.widget-view+json"]["model_id"]
+    assert model in json.dumps(notebook.metadata["widgets"])
