@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import autograd.numpy as np
 import numpy as onp
-from scipy.special import gammaln
+from scipy.special import betaln
 
 from ._validation import check_array, check_count, check_model, check_positive
 
@@ -75,7 +75,8 @@ def _gauss_hermite(nodes: int):
 
 
 def _log_prior_constant(dof, scale):
-    return gammaln((dof + 1) / 2) - gammaln(dof / 2) - 0.5 * onp.log(dof * onp.pi) - onp.log(scale)
+    # the ratio of gamma functions as a beta function: nothing cancels for a large dof
+    return -betaln(dof / 2, 0.5) - 0.5 * onp.log(dof) - onp.log(scale)
 
 
 def log_prior(z, dof, scale=1.0):
@@ -189,6 +190,7 @@ def free_energy(X, W, noise_var, q_mean, q_var, dof, scale=1.0, beta=1.0):
     """
     check_model(W, noise_var, X, beta)
     check_array("q_mean", q_mean, (onp.shape(X)[0], onp.shape(W)[1]))
+    check_array("q_var", q_var, onp.shape(q_mean), positive=True)
     residual = X - q_mean @ np.transpose(W)
     spread = np.sum(np.transpose(W) ** 2 / noise_var, axis=1)  # (K,), diagonal of W' D^-1 W
     constant = onp.shape(X)[0] * np.sum(np.log(2 * np.pi * noise_var))
@@ -373,35 +375,34 @@ def fit(X, W, noise_var, dof, scale=1.0, beta=1.0, max_steps=200, tolerance=1e-7
         return free_energy(X, W, noise_var, *q, dof, scale, beta), q
 
     def gradient(W, q):
-        return (X.T @ q[0] - W @ _second_moment(*q)) / noise_var[:, None]
+        return ((X.T @ q[0] - W @ _second_moment(*q)) / noise_var[:, None]).ravel()
+
+    def least_squares_metric(q):
+        # the step from W to the least-squares solution is this matrix times the gradient
+        return onp.kron(onp.diag(noise_var), onp.linalg.inv(_second_moment(*q)))
 
     value, q = evaluate(W, onp.zeros((N, K)), onp.full((N, K), float(scale) ** 2))
-    slope = gradient(W, q).ravel()
-    # the least-squares solution is this far from W: D gradient (second moment)^-1
-    inverse_hessian = onp.kron(onp.diag(noise_var), onp.linalg.inv(_second_moment(*q)))
+    slope, metric, learned = gradient(W, q), least_squares_metric(q), False
     history, converged = [value], False
-    for _ in range(max_steps):
-        direction = inverse_hessian @ slope
+    while len(history) <= max_steps and not converged:
+        direction = metric @ slope
         promise = slope @ direction
-        if promise < tolerance * N:
-            converged = True
-            break
         step = 1.0
-        while step * promise > 0.1 * tolerance * N:
+        while improvable := step * promise > tolerance * N:
             trial = W + step * direction.reshape(L, K)
             trial_value, trial_q = evaluate(trial, *q)
             if trial_value > value + 1e-4 * step * promise:
                 break
             step /= 2
-        else:
-            converged = True
-            break
-        trial_slope = gradient(trial, trial_q).ravel()
+        if not improvable:
+            converged, metric, learned = not learned, least_squares_metric(q), False
+            continue
+        trial_slope = gradient(trial, trial_q)
         move, change = step * direction, slope - trial_slope
         if move @ change > 1e-10 * onp.linalg.norm(move) * onp.linalg.norm(change):
             left = onp.eye(L * K) - onp.outer(move, change) / (move @ change)
-            inverse_hessian = left @ inverse_hessian @ left.T
-            inverse_hessian += onp.outer(move, move) / (move @ change)
+            metric = left @ metric @ left.T + onp.outer(move, move) / (move @ change)
+            learned = True
         W, q, value, slope = trial, trial_q, trial_value, trial_slope
         history.append(value)
     return Fit(W, *q, onp.array(history), converged)
