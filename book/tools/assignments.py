@@ -1,0 +1,383 @@
+"""Build the assignments from their masters, and test their tests.
+
+``python book/tools/assignments.py build`` makes, for each master ``chapters/assignments/NAME.md``,
+
+- ``NAME/student/NAME.ipynb``: the notebook to hand out, answers replaced by ``...``;
+- ``NAME/autograder.zip``: the archive that Gradescope and ``grade.py`` run;
+- ``NAME/solution/NAME.ipynb``: the key, executed.
+
+``python book/tools/assignments.py check`` runs the tests of each assignment against the key, the
+untouched stub and the mutants (wrong answers whose mistake the tests must name).
+
+An instructor's own numbers and hidden tests come from a private folder, ``--overlay DIR``; see
+``book/teaching.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+import tomllib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MASTERS = ROOT / "chapters" / "assignments"
+BUILD = ROOT / "book" / "_build" / "assignments"
+
+# The last cell of the key: nbval fails where one of the public tests fails.
+ALL_PASSED = """\
+results = grader.check_all()
+assert results.passed_all_public, results.summary()
+print("Every public test passed.")"""
+
+
+class AssignmentError(Exception):
+    """Something the author or instructor has to mend; the message says what, in one sentence."""
+
+
+# --- Building --------------------------------------------------------------------------------
+
+
+def names() -> list[str]:
+    """Return the names of all assignments."""
+    return sorted(path.stem for path in MASTERS.glob("*.md"))
+
+
+def solutions() -> list[Path]:
+    """Return where the executed keys lie, one for each master."""
+    return [BUILD / name / "solution" / f"{name}.ipynb" for name in names()]
+
+
+def build_all(**options) -> list[Path]:
+    """Build every assignment that is stale; return their folders."""
+    return [build(name, **options) for name in names()]
+
+
+def build(
+    name: str, *, masters: Path = MASTERS, overlay: Path | None = None, out: Path | None = None
+) -> Path:
+    """Build one assignment, unless the one that lies there is fresh.
+
+    Args:
+        name: the master's file name without ``.md``.
+        masters: the folder of the masters.
+        overlay: a private folder with numbers and hidden tests of one's own.
+        out: where to build; by default ``book/_build/assignments``, with an overlay its ``_build``.
+
+    Returns:
+        The folder with the student's notebook, the archive and the key.
+
+    Raises:
+        AssignmentError: if there is no such master, the overlay does not fit it, or a cell of the
+            key raises or fails a test.
+    """
+    master = masters / f"{name}.md"
+    if not master.is_file():
+        known = ", ".join(sorted(path.stem for path in masters.glob("*.md"))) or "none"
+        raise AssignmentError(f"there is no assignment {name!r}; there are: {known}.")
+    if overlay is not None and not (overlay / name).is_dir():
+        raise AssignmentError(f"the overlay {overlay} has no folder {name!r}.")
+    out = out or (overlay / "_build" if overlay else BUILD)
+    digest = _digest(master, overlay and overlay / name)
+    target, stamp = out / name, out / name / "stamp.json"
+    if stamp.is_file() and json.loads(stamp.read_text())["digest"] == digest:
+        return target
+
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".") as folder:
+        draft = Path(folder) / name
+        _assign(_read_master(master, overlay and overlay / name), name, draft)
+        (draft / "stamp.json").write_text(json.dumps({"digest": digest}) + "\n")
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(draft, target)
+    return target
+
+
+def _digest(master: Path, overlay: Path | None) -> str:
+    """Return a digest of all that a build depends on."""
+    import otter
+
+    files = [Path(__file__), master]
+    files += sorted(path for path in overlay.iterdir() if path.is_file()) if overlay else []
+    state = hashlib.sha256(otter.__version__.encode())
+    for path in files:
+        state.update(path.name.encode() + b"\0" + path.read_bytes())
+    return state.hexdigest()
+
+
+def _read_master(master: Path, overlay: Path | None):
+    import jupytext
+
+    notebook = jupytext.read(master)
+    notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
+    if overlay:
+        _replace_numbers(notebook, overlay / "numbers.toml")
+        for path in sorted(overlay.glob("*.py")):
+            _replace_hidden_tests(notebook, path)
+    return notebook
+
+
+def _assign(notebook, name: str, target: Path) -> None:
+    """Let otter split the master, then make what it wrote reproducible byte for byte."""
+    import nbformat
+    import otter.assign
+
+    work = target.parent / "otter"
+    work.mkdir()
+    nbformat.write(notebook, work / f"{name}.ipynb")
+    logging.getLogger("otter").setLevel(logging.WARNING)
+    options = {"no_pdfs": True, "no_run_tests": True}
+    otter.assign.main(str(work / f"{name}.ipynb"), str(work / "dist"), **options)
+
+    student, solution = target / "student", target / "solution"
+    student.mkdir(parents=True)
+    solution.mkdir()
+    handed_out = nbformat.read(work / "dist" / "student" / f"{name}.ipynb", as_version=4)
+    nbformat.write(_stable(handed_out), student / f"{name}.ipynb")
+    (archive,) = (work / "dist" / "autograder").glob("*.zip")
+    _rewrite_archive(archive, target / "autograder.zip")
+    key = nbformat.read(work / "dist" / "autograder" / f"{name}.ipynb", as_version=4)
+    key.cells[-1] = nbformat.v4.new_code_cell(
+        ALL_PASSED, metadata={"tags": ["nbval-check-output"]}
+    )
+    _execute(_stable(key), solution / f"{name}.ipynb")
+
+
+def _stable(notebook):
+    """Number the cells: otter gives them random names."""
+    for index, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{index:03d}"
+    return notebook
+
+
+def _rewrite_archive(source: Path, target: Path) -> None:
+    """Copy a zip archive with its members in order and without the time of day."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in sorted(old.namelist()):
+            member = zipfile.ZipInfo(name)
+            member.external_attr = 0o755 << 16
+            member.compress_type = zipfile.ZIP_DEFLATED
+            new.writestr(member, old.read(name))
+
+
+def _execute(notebook, path: Path) -> None:
+    """Run the key and store it with its outputs."""
+    import nbclient
+    import nbformat
+
+    # otter reads the public tests from the notebook on disk.
+    nbformat.write(notebook, path)
+    options = {"kernel_name": "python3", "timeout": 600, "record_timing": False}
+    client = nbclient.NotebookClient(
+        notebook, resources={"metadata": {"path": str(path.parent)}}, **options
+    )
+    try:
+        client.execute()
+    except nbclient.exceptions.CellExecutionError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise AssignmentError(f"the key of {path.stem} does not pass its own tests: {reason}")
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            # otter's HTML carries a random emoji.
+            if cell.source.startswith("grader."):
+                output.get("data", {}).pop("text/html", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+    nbformat.write(notebook, path)
+    (path.parent / ".OTTER_LOG").unlink(missing_ok=True)
+
+
+# --- An instructor's overlay -----------------------------------------------------------------
+
+
+def _replace_numbers(notebook, path: Path) -> None:
+    """Replace the right-hand sides in the cell tagged ``numbers``."""
+    if not path.is_file():
+        return
+    try:
+        numbers = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise AssignmentError(f"{path} is not valid TOML: {error}.")
+    for cell in notebook.cells:
+        if "numbers" not in cell.metadata.get("tags", []):
+            continue
+        lines = cell.source.splitlines()
+        for statement in ast.parse(cell.source).body:
+            name = statement.targets[0].id
+            if name in numbers:
+                comment = lines[statement.lineno - 1][statement.end_col_offset :]
+                lines[statement.lineno - 1] = f"{name} = {numbers.pop(name)!r}{comment}"
+        cell.source = "\n".join(lines)
+    if numbers:
+        raise AssignmentError(f"{path} sets {', '.join(numbers)}, which the master does not have.")
+
+
+def _replace_hidden_tests(notebook, path: Path) -> None:
+    """Replace the hidden tests of the question that the file is named after."""
+    import nbformat
+
+    source = path.read_text(encoding="utf-8")
+    try:
+        functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    except SyntaxError as error:
+        raise AssignmentError(f"{path} is not valid Python: {error}.")
+    if not functions:
+        raise AssignmentError(f"{path} has no test function.")
+    tests = [
+        nbformat.v4.new_code_cell("# HIDDEN\n" + ast.get_source_segment(source, node))
+        for node in functions
+    ]
+    cells, question, done = [], None, False
+    for cell in notebook.cells:
+        boundary = cell.source.strip().upper() if cell.cell_type == "raw" else ""
+        if boundary.startswith("# BEGIN QUESTION"):
+            question = re.search(r"^name:\s*(\S+)", cell.source, re.MULTILINE).group(1)
+        if question == path.stem and cell.source.startswith("# HIDDEN"):
+            continue
+        if question == path.stem and boundary == "# END TESTS":
+            cells += tests
+            done = True
+        cells.append(cell)
+    if not done:
+        raise AssignmentError(f"{path} is named after no question with tests.")
+    notebook.cells = cells
+
+
+# --- Testing the tests -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A plausible wrong answer, and what a public test has to say about it."""
+
+    question: str
+    mistake: str
+    message: str
+    code: str
+
+
+def mutants(name: str, masters: Path = MASTERS) -> list[Mutant]:
+    """Read an assignment's mutants from ``NAME_mutants.toml`` beside its master."""
+    path = masters / f"{name}_mutants.toml"
+    if not path.is_file():
+        raise AssignmentError(f"{path} is missing: every assignment lists its mutants.")
+    questions = tomllib.loads(path.read_text(encoding="utf-8"))
+    return [Mutant(key, **entry) for key, entries in questions.items() for entry in entries]
+
+
+def environment(notebook: Path) -> dict:
+    """Run a notebook's cells in this process and return its variables; otter's are left out."""
+    import matplotlib
+    import nbformat
+
+    matplotlib.use("agg")
+    variables: dict = {"__name__": "__main__"}
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "code" and "otter" not in cell.source and "grader" not in cell.source:
+            with contextlib.redirect_stdout(None):
+                exec(compile(cell.source, str(notebook), "exec"), variables)
+    return variables
+
+
+def run_tests(archive: Path, variables: dict, questions: list[str] | None = None) -> dict:
+    """Run an archive's tests against variables, in this process.
+
+    Returns:
+        For each question otter's ``TestFile`` with its results.
+    """
+    from otter.test_files import ExceptionTestFile
+
+    results = {}
+    with zipfile.ZipFile(archive) as file:
+        for member in sorted(file.namelist()):
+            question = Path(member).stem
+            if member.startswith("tests/") and (questions is None or question in questions):
+                test = ExceptionTestFile.from_string(file.read(member).decode(), path=member)
+                test.run(variables)
+                results[question] = test
+    return results
+
+
+def survives(mutant: Mutant, archive: Path, variables: dict) -> str | None:
+    """Say why the tests do not catch a mutant, or return None where they do.
+
+    A mutant is caught if a public test fails with the message that names its mistake.
+    """
+    variables = dict(variables)
+    with contextlib.redirect_stdout(None):
+        exec(compile(mutant.code, mutant.mistake, "exec"), variables)
+    result = run_tests(archive, variables, [mutant.question])[mutant.question]
+    failed = [case.message for case in result.test_case_results if not case.passed]
+    if not failed:
+        return "every test passes"
+    public = [
+        case.message
+        for case in result.test_case_results
+        if not case.passed and not case.test_case.hidden
+    ]
+    # The message alone: the source line that otter quotes above it may hold other diagnoses.
+    last = [message.rsplit("AssertionError: ", 1)[-1] for message in public]
+    if not any(re.search(mutant.message, message) for message in last):
+        return f"no public test says {mutant.message!r}, but: {' | '.join(last)}"
+    return None
+
+
+def check(name: str, folder: Path, masters: Path = MASTERS) -> list[str]:
+    """Run key, stub and mutants in this process; return one line for each thing that is wrong."""
+    archive, problems = folder / "autograder.zip", []
+    key = environment(folder / "solution" / f"{name}.ipynb")
+    for question, result in run_tests(archive, key).items():
+        if not result.passed_all:
+            problems.append(f"{question}: the key fails: {result.summary()}")
+    stub = environment(folder / "student" / f"{name}.ipynb")
+    for question, result in run_tests(archive, stub).items():
+        for case in result.test_case_results:
+            if case.passed:
+                problems.append(f"{question}: the stub passes {case.test_case.name}")
+            elif "Not answered yet" not in case.message:
+                problems.append(f"{question}: the stub is told {case.message}")
+    for mutant in mutants(name, masters):
+        reason = survives(mutant, archive, key)
+        if reason:
+            problems.append(f"{mutant.question}: mutant '{mutant.mistake}': {reason}")
+    return problems
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Build and check the assignments.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command, text in (("build", "make what is handed out"), ("check", "test the tests")):
+        sub = commands.add_parser(command, help=text)
+        sub.add_argument("names", nargs="*", metavar="NAME", help="default: all assignments")
+        sub.add_argument("--overlay", type=Path, help="a private folder with numbers and tests")
+    options = parser.parse_args(arguments)
+    try:
+        for name in options.names or names():
+            folder = build(name, overlay=options.overlay)
+            print(f"{name}: {os.path.relpath(folder)}")
+            if options.command == "check":
+                problems = check(name, folder)
+                for problem in problems:
+                    print(f"  {problem}")
+                if problems:
+                    raise AssignmentError(f"{name} has {len(problems)} problems.")
+                print(f"  key 100 %, stub 0, {len(mutants(name))} mutants caught")
+    except AssignmentError as error:
+        print(f"assignments: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
