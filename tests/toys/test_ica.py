@@ -263,6 +263,8 @@ def test_pruned():
     np.testing.assert_array_equal(ica.pruned(W), [False, False, True, False])
     np.testing.assert_array_equal(ica.pruned(W, threshold=0.15), [False, False, True, True])
     assert ica.pruned(np.zeros((2, 3))).all()
+    assert ica.pruned(1e-3 * W, longest=2.0).all()
+    np.testing.assert_array_equal(ica.pruned(W, longest=1.0), [False, False, True, False])
 
 
 X_, W_, D_, Q_ = np.zeros((4, 2)), np.ones((2, 3)), np.ones(2), np.ones((4, 3))

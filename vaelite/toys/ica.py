@@ -315,24 +315,29 @@ def angles_between(W):
     return onp.array(angles)
 
 
-def pruned(W, threshold=0.05):
+def pruned(W, threshold=0.05, longest=None):
     r"""Which components have been pruned: those that no longer reach the observed variables.
 
     Args:
         W: weights ``(L, K)``.
-        threshold: a column counts as pruned when its norm is below ``threshold`` times the largest
-            norm; all count when all are zero.
+        threshold: a column counts as pruned when its norm is below ``threshold * longest``.
+        longest: the length to compare with, by default that of the longest column of ``W``. Give
+            that of the true weights where all columns may have been pruned.
 
     Returns:
         ``(K,)`` bool.
 
     Raises:
-        ValueError: if ``W`` is not a finite matrix, or ``threshold`` is not positive.
+        ValueError: if ``W`` is not a finite matrix, or another argument is not positive.
     """
     check_array("W", W, (None, None))
     check_positive("threshold", threshold)
     norms = onp.linalg.norm(W, axis=0)
-    return norms <= threshold * norms.max()
+    if longest is None:
+        longest = norms.max()
+    else:
+        check_positive("longest", longest)
+    return norms <= threshold * longest
 
 
 def fit(X, W, noise_var, dof, scale=1.0, beta=1.0, max_steps=200, tolerance=1e-7):
