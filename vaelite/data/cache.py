@@ -1,0 +1,144 @@
+"""Real data sets: downloaded once, checked, converted, and kept as ``NAME.npz``.
+
+The cache folder is ``VAELITE_DATA``, by default the user's own cache folder.  A file is in it
+either whole and correct or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pooch
+import requests
+
+from vaelite.files import replacing
+
+
+class DataError(RuntimeError):
+    """A data set cannot be had; the message says in one sentence why, and what to do."""
+
+
+@dataclass(frozen=True)
+class RealSet:
+    """Where a real data set comes from, and how to tell that it is the right one.
+
+    Attributes:
+        name: the cached file is ``NAME.npz``.
+        megabytes: size of the download.
+        mirrors: returns the addresses of the folders that hold the files; they are tried in turn.
+        files: checksum of each original file by its name, as pooch writes it: ``md5:...``.
+        convert: turns the original files, by name, into the arrays that are kept.
+        digest: :func:`arrays_digest` of those arrays.
+    """
+
+    name: str
+    megabytes: float
+    mirrors: Callable[[], Sequence[str]]
+    files: Mapping[str, str]
+    convert: Callable[[Mapping[str, Path]], dict[str, np.ndarray]]
+    digest: str
+
+    @property
+    def path(self) -> Path:
+        """Where the cached file is, or would be."""
+        return folder() / f"{self.name}.npz"
+
+    def fetch(self) -> None:
+        """Download, check, convert and keep the data set, whether or not it is there already.
+
+        Raises:
+            DataError: if that fails; the cache is then as it was.
+        """
+        with tempfile.TemporaryDirectory() as downloads:
+            originals = {name: self._download(name, downloads) for name in self.files}
+            arrays = self.convert(originals)
+        if arrays_digest(arrays) != self.digest:
+            raise DataError(
+                f"{self.name} was downloaded but is not the data set that this version of vaelite "
+                "knows; update vaelite."
+            )
+        try:
+            with replacing(self.path) as file:
+                np.savez_compressed(file, **arrays)
+        except OSError as error:
+            raise DataError(
+                f"{self.name} cannot be kept in {self.path.parent} ({_reason(error)}); set "
+                "VAELITE_DATA to a folder with room that you may write to."
+            ) from error
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays, after a download where the cache does not hold them.
+
+        Raises:
+            DataError: if the download fails, or the cached file is damaged.
+        """
+        if not self.path.exists():
+            self.fetch()
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error):
+            arrays = {}
+        if arrays_digest(arrays) != self.digest:
+            raise DataError(
+                f"{self.path} is damaged or is another data set; get it afresh with: "
+                f"python -m vaelite data fetch {self.name}"
+            )
+        return arrays
+
+    def _download(self, name: str, downloads: str) -> Path:
+        pooch.get_logger().setLevel("ERROR")
+        reasons = []
+        for mirror in self.mirrors():
+            try:
+                downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
+                path = pooch.retrieve(
+                    mirror + name, self.files[name], name, downloads, downloader=downloader
+                )
+                return Path(path)
+            except (requests.RequestException, OSError, ValueError) as error:
+                reasons.append(_reason(error))
+        raise DataError(
+            f"{self.name} could not be downloaded ({'; '.join(dict.fromkeys(reasons))}); try again "
+            f"when the network is there, or put {self.name}.npz from another machine's cache into "
+            f"{self.path.parent}."
+        )
+
+
+def folder() -> Path:
+    """Return the cache folder: ``VAELITE_DATA``, else the user's cache folder."""
+    chosen = os.environ.get("VAELITE_DATA")
+    return Path(chosen).expanduser() if chosen else pooch.os_cache("vaelite")
+
+
+def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 digest of arrays with their names, types and shapes, in any order."""
+    digest = hashlib.sha256()
+    for key in sorted(arrays):
+        array = np.ascontiguousarray(arrays[key])
+        digest.update(f"{key} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words what went wrong, without the libraries' long messages."""
+    if isinstance(error, requests.HTTPError):
+        return f"the server answered {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return "the server did not answer in time"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the download broke off"
+    if isinstance(error, requests.RequestException):
+        return "no connection"
+    if isinstance(error, ValueError):
+        return "a file has the wrong checksum"
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -1,0 +1,68 @@
+"""What every data set of the registry looks like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+SOURCES = ("real", "stand-in", "re-rendering")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory, on one device, in a compact type.
+
+    Attributes:
+        name: the name in the registry.
+        x: ``(N, H, W)`` uint8 images, where 255 is full ink, or ``(N, ...)`` floats.
+        source: ``real``, ``stand-in`` (made by code) or ``re-rendering`` (made by code after real
+            images, and nearly equal to them).
+        citation: whom to credit.
+        labels: ``(N,)`` integer class, or None.
+        factors: ``(N, V)`` integer generative factors, or None.
+        factor_names: V names.
+    """
+
+    name: str
+    x: Tensor
+    source: str
+    citation: str
+    labels: Tensor | None = None
+    factors: Tensor | None = None
+    factor_names: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        """Check that the parts belong together."""
+        if self.source not in SOURCES:
+            raise ValueError(f"source is {self.source!r}; it must be one of {', '.join(SOURCES)}.")
+        for part in ("labels", "factors"):
+            values = getattr(self, part)
+            if values is not None and len(values) != len(self.x):
+                raise ValueError(f"{part} has {len(values)} rows, x has {len(self.x)}.")
+        columns = 0 if self.factors is None else self.factors.shape[1]
+        if len(self.factor_names) != columns:
+            raise ValueError(f"{len(self.factor_names)} factor names for {columns} factors.")
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.x)
+
+    def images(self, index: Tensor | slice | None = None) -> Tensor:
+        """Return ``x``, or the rows that ``index`` selects, as floats; uint8 becomes [0, 1]."""
+        chosen = self.x if index is None else self.x[index]
+        return chosen.float() / 255 if chosen.dtype == torch.uint8 else chosen.float()
+
+    def flat(self, index: Tensor | slice | None = None) -> Tensor:
+        """Return the same as :meth:`images`, one row a datum: ``(N, D)``."""
+        return self.images(slice(None) if index is None else index).flatten(1)
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """Return the data set on another device."""
+        moved = {
+            part: values.to(device)
+            for part in ("x", "labels", "factors")
+            if (values := getattr(self, part)) is not None
+        }
+        return replace(self, **moved)

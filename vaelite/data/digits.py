@@ -1,0 +1,62 @@
+"""Handwritten digits that scikit-learn ships: 1,797 images of 8 x 8 pixels, no download."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaelite.data.dataset import Dataset
+
+_FULL_INK = 16  # each original pixel counts the inked pixels of a 4 x 4 block
+_TEST_SIZE = 360
+
+
+def load(size: int = 8, binary: bool = False, split: str = "all") -> Dataset:
+    """Return the digits.
+
+    Args:
+        size: pixels a side; other sizes than 8 are interpolated bilinearly.
+        binary: make each pixel 0 or 255, whichever is nearer.
+        split: ``all``, or one of two fixed random parts: ``train`` (1,437) and ``test`` (360).
+
+    Raises:
+        ValueError: if ``size`` is not positive, or there is no such split.
+    """
+    from sklearn.datasets import load_digits
+
+    if type(size) is not int or size < 1:
+        raise ValueError(f"size must be a positive integer; got {size!r}.")
+    original = load_digits()
+    rows = torch.from_numpy(_rows(split, len(original.target)))
+    ink = torch.from_numpy(original.images)[rows].float() / _FULL_INK
+    return Dataset(
+        name="digits",
+        x=_to_uint8(ink, size, binary),
+        labels=torch.from_numpy(original.target)[rows].long(),
+        source="real",
+        citation="E. Alpaydin and C. Kaynak. Optical Recognition of Handwritten Digits, UCI, 1998.",
+    )
+
+
+def _rows(split: str, count: int) -> np.ndarray:
+    shuffled = np.random.default_rng(0).permutation(count)
+    parts = {
+        "all": np.arange(count),
+        "train": np.sort(shuffled[_TEST_SIZE:]),
+        "test": np.sort(shuffled[:_TEST_SIZE]),
+    }
+    if split not in parts:
+        raise ValueError(f"split is {split!r}; it must be one of {', '.join(parts)}.")
+    return parts[split]
+
+
+def _to_uint8(ink: Tensor, size: int, binary: bool) -> Tensor:
+    """Turn ink in [0, 1], ``(N, 8, 8)``, into uint8 images ``(N, size, size)``."""
+    if ink.shape[-1] != size:
+        ink = torch.nn.functional.interpolate(
+            ink[:, None], (size, size), mode="bilinear", antialias=True
+        )[:, 0]
+    if binary:
+        ink = (ink >= 0.5).float()
+    return (ink * 255).round().clamp(0, 255).to(torch.uint8)
