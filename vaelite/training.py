@@ -1,0 +1,499 @@
+"""Training: one loop for every model of the book, on the CPU and on the GPU.
+
+The loop asks two things of a model: ``loss(batch)``, which returns the scalar to minimise and its
+named parts in nats a datum, and, where a method has a second update beside the gradient step,
+``after_step(batch)``.  A model with ``validate(data)`` sees the whole data set once before the
+first step.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from vaelite.files import replacing
+from vaelite.nets import as_float
+
+Schedule = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A schedule that moves from ``start`` to ``end`` in so many steps, then stays there.
+
+    ``Linear(0, 1, 1000)`` warms a KL weight up.
+
+    Attributes:
+        start: value at step 0.
+        end: value from step ``steps`` on.
+        steps: how long it takes; positive.
+    """
+
+    start: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        """Check the number of steps."""
+        if self.steps < 1:
+            raise ValueError(f"steps must be positive; got {self.steps}.")
+
+    def __call__(self, step: int) -> float:
+        """Return the value at a step, counted from 0."""
+        return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened during training.
+
+    Attributes:
+        steps: ``(T,)`` how many steps were done when each entry was taken.
+        parts: ``(T,)`` for each name, ``loss`` first: the mean over the steps since the entry
+            before, in nats a datum.
+        seconds: wall time of the training itself, over all resumed runs.
+    """
+
+    steps: np.ndarray
+    parts: dict[str, np.ndarray]
+    seconds: float
+
+    def __getitem__(self, part: str) -> np.ndarray:
+        """Return one part by name, such as ``history["kl"]``."""
+        return self.parts[part]
+
+    @property
+    def steps_per_second(self) -> float:
+        """Throughput over the whole run."""
+        return float(self.steps[-1] / self.seconds) if len(self.steps) else math.nan
+
+
+def fit(
+    model: nn.Module,
+    data: Tensor | Sequence[Tensor] | Any,
+    *,
+    steps: int,
+    batch_size: int,
+    lr: float = 1e-3,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    schedules: Mapping[str, Schedule] | None = None,
+    log_every: int | None = None,
+    progress: bool = True,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_seconds: float = 60.0,
+    resume: bool = False,
+) -> History:
+    """Train a model with Adam.
+
+    The data lie on the device as they are: bytes stay bytes, a batch is selected there and only
+    then becomes floating point (:func:`vaelite.nets.as_float`).  Each epoch is a fresh
+    permutation; what does not fill a batch waits for another epoch.
+
+    One seed gives the same result on the same machine, whatever the state of torch's global
+    generator, which is left as it was.  Two streams come from the seed: the batches, and the
+    noise, which models draw from the global generator.
+
+    There is no "best" checkpoint: while a weight is annealed, losses of different steps cannot be
+    compared.
+
+    Args:
+        model: see the top of this module.  It is trained in place, in training mode, and its mode
+            is restored.
+        data: ``(N, ...)``; a tuple of such tensors, which reaches the model as a tuple; or a data
+            set of the registry, of which ``x`` is taken.  Integers other than uint8, and bools,
+            reach the model as they are: labels and masks.
+        steps: number of updates in all, those of an earlier run that is resumed included.
+        batch_size: B, at most N.
+        lr: Adam's step size.
+        seed: not negative.
+        device: where to train; the model is moved there.  By default where the model is.
+        schedules: functions of the step, counted from 0.  Each sets the attribute of the model
+            that it is named after, such as ``{"beta": Linear(0, 1, 1000)}``, except ``"lr"``,
+            which sets the step size.
+        log_every: steps between two entries of the history, and between two looks at whether the
+            losses are finite; by default 100, and fewer in a run of fewer than 10,000 steps.
+        progress: show a bar with the losses and the time left.
+        checkpoint: a file to save to: while training, when interrupted, and at the end.  Always
+            either whole or absent.
+        checkpoint_seconds: time between two checkpoints.
+        resume: go on from ``checkpoint`` where it exists, as if the run had never stopped.
+
+    Returns:
+        The losses and their parts over time.
+
+    Raises:
+        TypeError: if the data are no tensors.
+        ValueError: if a setting is out of range, the data are unfit for the model, or the
+            checkpoint is damaged or belongs to another model or another run.
+        FloatingPointError: if the loss becomes NaN or infinite; names the step and the part.  The
+            last checkpoint is older than the damage.
+        KeyboardInterrupt: on ctrl-C, after the step in progress and a checkpoint.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be positive; got {steps}.")
+    if resume and checkpoint is None:
+        raise ValueError("resume is True, but checkpoint names no file to go on from.")
+    device = _device(device) if device is not None else next(model.parameters()).device
+    dtype = next(model.parameters()).dtype
+    tensors, single = _tensors(data)
+    _check_sizes(tensors, batch_size)
+    if hasattr(model, "validate"):
+        model.validate(tensors[0] if single else tensors)
+    schedules = dict(schedules or {})
+    for name in schedules:
+        if name != "lr" and not hasattr(model, name):
+            raise ValueError(f"schedules sets {name!r}, which the model does not have.")
+
+    model.to(device)
+    tensors = [tensor.to(device) for tensor in tensors]
+    settings = {"seed": seed, "batch_size": batch_size, "data": len(tensors[0])}
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+    batches = _Batches(len(tensors[0]), batch_size, _stream(seed, 0), device)
+    log = _Log(max(1, min(100, steps // 100)) if log_every is None else log_every)
+    saved = _load(checkpoint) if resume and Path(checkpoint).exists() else None
+    after_step = getattr(model, "after_step", None)
+    was_training = model.training
+
+    with _global_noise(_stream(seed, 1), device), _interrupt_flag() as interrupted:
+        done, seconds_before = 0, 0.0
+        if saved is not None:
+            _check_checkpoint(saved, checkpoint, model, settings)
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+            batches.load_state(saved["batches"])
+            log.load_state(saved["log"])
+            _set_noise_state(saved["noise"], device)
+            done, seconds_before = saved["step"], saved["seconds"]
+            _apply(schedules, max(done - 1, 0), model, optimizer)
+        start = last_saved = time.monotonic()
+
+        def seconds() -> float:
+            return seconds_before + time.monotonic() - start
+
+        def save() -> None:
+            log.check_finite()
+            _check_parameters(model, done)
+            state = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "batches": batches.state(),
+                "log": log.state(),
+                "noise": _noise_state(device),
+                "step": done,
+                "seconds": seconds(),
+                "settings": settings,
+            }
+            with replacing(checkpoint) as file:
+                torch.save(state, file)
+
+        bar = tqdm(total=steps, initial=done, disable=not progress, unit="step")
+        model.train()
+        try:
+            while done < steps:
+                _apply(schedules, done, model, optimizer)
+                index = batches.next()
+                selected = [_ready(tensor[index], dtype) for tensor in tensors]
+                batch = selected[0] if single else tuple(selected)
+                loss, parts = model.loss(batch)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                if after_step is not None:
+                    after_step(batch)
+                done += 1
+                if log.add(done, loss, parts):
+                    bar.set_postfix_str(log.latest(), refresh=False)
+                bar.update()
+                if checkpoint is not None and time.monotonic() - last_saved > checkpoint_seconds:
+                    save()
+                    last_saved = time.monotonic()
+                if interrupted.is_set():
+                    raise KeyboardInterrupt(_interrupted(done, steps, checkpoint, save))
+            log.close(done)
+            if checkpoint is not None:
+                save()
+        finally:
+            bar.close()
+            model.train(was_training)
+        return History(np.array(log.steps, dtype=int), log.arrays(), seconds())
+
+
+class _Batches:
+    """Index tensors, epoch after epoch, that can be taken up again anywhere."""
+
+    def __init__(self, size: int, batch_size: int, seed: int, device: torch.device) -> None:
+        self.size, self.batch_size, self.device = size, batch_size, device
+        self.generator = torch.Generator().manual_seed(seed)
+        self._new_epoch()
+
+    def _new_epoch(self) -> None:
+        self.epoch_state = self.generator.get_state()
+        order = torch.randperm(self.size, generator=self.generator).to(self.device)
+        self.blocks = order.split(self.batch_size)
+        self.position = 0
+
+    def next(self) -> Tensor:
+        if self.position == self.size // self.batch_size:
+            self._new_epoch()
+        self.position += 1
+        return self.blocks[self.position - 1]
+
+    def state(self) -> dict[str, Any]:
+        return {"epoch": self.epoch_state, "position": self.position}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["epoch"])
+        self._new_epoch()
+        self.position = state["position"]
+
+
+class _Log:
+    """Collects losses on the device and looks at them only every so many steps."""
+
+    def __init__(self, every: int) -> None:
+        if every < 1:
+            raise ValueError(f"log_every must be positive; got {every}.")
+        self.every = every
+        self.names: list[str] = []
+        self.steps: list[int] = []
+        self.means: list[list[float]] = []
+        self.pending: list[Tensor] = []  # (parts,) for each step since the last entry
+        self.done = 0
+
+    def add(self, done: int, loss: Tensor, parts: Mapping[str, Tensor]) -> bool:
+        """Take one step's values; return whether they made an entry."""
+        self.done = done
+        self.names = ["loss", *parts]
+        self.pending.append(torch.stack([loss.detach(), *(v.detach() for v in parts.values())]))
+        if len(self.pending) >= self.every:
+            self.close(done)
+            return True
+        return False
+
+    def close(self, done: int) -> None:
+        """Make an entry of what is pending."""
+        if self.pending:
+            values = self.check_finite()
+            self.means.append(values.mean(0).tolist())
+            self.steps.append(done)
+            self.pending = []
+
+    def check_finite(self) -> Tensor:
+        """Return the pending values ``(steps, parts)``; raise if one is NaN or infinite."""
+        if not self.pending:
+            return torch.empty(0, len(self.names))
+        values = torch.stack(self.pending).double().cpu()
+        bad = ~torch.isfinite(values)
+        if bad.any():
+            row = int(bad.any(1).nonzero()[0])
+            columns = bad[row].nonzero().flatten().tolist()
+            # The loss is the sum: a part, where there is one, says more.
+            culprit = self.names[columns[1] if len(columns) > 1 else columns[0]]
+            step = self.done - len(values) + row + 1
+            column = self.names.index(culprit)
+            raise FloatingPointError(
+                f"training diverged at step {step}: {culprit} is {values[row, column]:g}; "
+                "try a smaller step size or a warm-up."
+            )
+        return values
+
+    def latest(self) -> str:
+        shown = zip(self.names, self.means[-1], strict=True)
+        return ", ".join(f"{name} {value:.4g}" for name, value in shown)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        columns = np.array(self.means).reshape(-1, len(self.names)).T
+        return dict(zip(self.names, columns, strict=True))
+
+    def state(self) -> dict[str, Any]:
+        pending = torch.stack(self.pending).cpu() if self.pending else None
+        return {
+            "names": self.names,
+            "steps": self.steps,
+            "means": self.means,
+            "pending": pending,
+            "done": self.done,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.names, self.steps, self.means = state["names"], state["steps"], state["means"]
+        self.pending = [] if state["pending"] is None else list(state["pending"])
+        self.done = state["done"]
+
+
+def _tensors(data: Any) -> tuple[list[Tensor], bool]:
+    """Return the tensors to index, and whether there is just one."""
+    if hasattr(data, "x"):
+        data = data.x
+    single = not isinstance(data, (tuple, list))
+    tensors = [data] if single else list(data)
+    for tensor in tensors:
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                "data must be a tensor, a tuple of tensors or a data set with x; "
+                f"got {type(tensor).__name__}."
+            )
+    return tensors, single
+
+
+def _device(device: torch.device | str) -> torch.device:
+    """Return the device with its index, which "cuda" alone leaves open."""
+    device = torch.device(device)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def _ready(batch: Tensor, dtype: torch.dtype) -> Tensor:
+    """Make bytes and floats what the model computes with; labels and masks stay as they are."""
+    if batch.dtype == torch.uint8 or batch.is_floating_point():
+        return as_float(batch, dtype)
+    return batch
+
+
+def _apply(
+    schedules: Mapping[str, Schedule],
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Set what the schedules say for a step."""
+    for name, schedule in schedules.items():
+        if name == "lr":
+            optimizer.param_groups[0]["lr"] = schedule(step)
+        else:
+            setattr(model, name, schedule(step))
+
+
+def _check_sizes(tensors: list[Tensor], batch_size: int) -> None:
+    if not tensors or any(tensor.ndim == 0 for tensor in tensors):
+        raise ValueError("data must hold at least one tensor, each with a first dimension of data.")
+    sizes = [len(tensor) for tensor in tensors]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"the tensors of data must have equally many rows; got {sizes}.")
+    if not 1 <= batch_size <= sizes[0]:
+        raise ValueError(f"batch_size must be between 1 and the {sizes[0]} data; got {batch_size}.")
+
+
+def _stream(seed: int, index: int) -> int:
+    """Return the seed of one of a run's independent streams of random numbers."""
+    if seed < 0:
+        raise ValueError(f"seed must not be negative; got {seed}.")
+    return int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
+
+
+@contextmanager
+def _global_noise(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators inside the block, and restore them after it."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.default_generators[device.index].manual_seed(seed)
+        yield
+
+
+def _noise_state(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return states
+
+
+def _set_noise_state(states: list[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1], device)
+
+
+@contextmanager
+def _interrupt_flag() -> Iterator[threading.Event]:
+    """Turn the first ctrl-C inside the block into a flag, so that no step is torn in two.
+
+    A second one interrupts at once.  Only the main thread can do this; elsewhere the flag stays
+    down, and ctrl-C never arrives there anyway.
+    """
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(*_: Any) -> None:
+        if flag.is_set():
+            raise KeyboardInterrupt("interrupted twice: the step in progress is lost.")
+        flag.set()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted(
+    done: int, steps: int, checkpoint: str | os.PathLike | None, save: Callable[[], None]
+) -> str:
+    if checkpoint is None:
+        return f"stopped after step {done} of {steps}; no checkpoint was asked for."
+    save()
+    return f"stopped after step {done} of {steps}; resume=True goes on from {checkpoint}."
+
+
+def _check_parameters(model: nn.Module, done: int) -> None:
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise FloatingPointError(
+                f"training diverged at step {done}: parameter {name} is NaN or infinite; "
+                "try a smaller step size or a warm-up."
+            )
+
+
+def _load(checkpoint: str | os.PathLike) -> dict[str, Any]:
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"checkpoint {checkpoint} is damaged or no checkpoint; delete it to start afresh."
+        ) from error
+    if not isinstance(saved, dict) or "settings" not in saved:
+        raise ValueError(f"checkpoint {checkpoint} was not written by fit.")
+    return saved
+
+
+def _check_checkpoint(
+    saved: dict[str, Any],
+    checkpoint: str | os.PathLike,
+    model: nn.Module,
+    settings: dict[str, int],
+) -> None:
+    """Insist that a checkpoint belongs to this model and to this run."""
+    theirs = {name: tuple(tensor.shape) for name, tensor in saved["model"].items()}
+    ours = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    for name in [*ours, *theirs]:
+        if theirs.get(name) != ours.get(name):
+            raise ValueError(
+                f"checkpoint {checkpoint} belongs to another model: {name} is "
+                f"{theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here."
+            )
+    for name, value in settings.items():
+        if saved["settings"].get(name) != value:
+            raise ValueError(
+                f"checkpoint {checkpoint} belongs to another run: {name} was "
+                f"{saved['settings'].get(name)}, and is {value} now."
+            )
