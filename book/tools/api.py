@@ -1,0 +1,93 @@
+"""Write the API pages, one a room of the package."""
+
+from __future__ import annotations
+
+import pkgutil
+from pathlib import Path
+
+import vaelite
+
+API = Path(__file__).resolve().parents[1] / "api"
+
+# Title, file name, modules; a module that is missing here makes a test fail.
+ROOMS = (
+    ("Gaussians", "gaussian", ["vaelite.gaussian"]),
+    ("Distributions", "distributions", ["vaelite.distributions"]),
+    ("Networks", "nets", ["vaelite.nets"]),
+    ("Data", "data", ["vaelite.data"]),
+    ("The VAE", "vae", ["vaelite.vae"]),
+    ("Training", "training", ["vaelite.training"]),
+    ("Metrics", "metrics", ["vaelite.metrics"]),
+    ("Toys", "toys", ["vaelite.toys"]),
+    ("Experiments", "experiments", ["vaelite.experiments"]),
+    (
+        "Chapters and figures",
+        "chapters",
+        [
+            "vaelite.claims",
+            "vaelite.profile",
+            "vaelite.chapter",
+            "vaelite.figures",
+            "vaelite.explore",
+        ],
+    ),
+    ("Files and digests", "files", ["vaelite.digest", "vaelite.files", "vaelite.cli"]),
+)
+
+INDEX = """\
+# API
+
+One page a room of the package, from the docstrings, in the order in which the rooms stand on each
+other.
+
+{links}
+"""
+PAGE = """\
+# {title}
+
+{modules}
+"""
+MODULE = """\
+```{{eval-rst}}
+.. automodule:: {name}
+   :members:
+   :ignore-module-all:
+```
+"""
+
+
+def modules() -> set[str]:
+    """Return the public modules that exist."""
+    found = {module.name for module in pkgutil.walk_packages(vaelite.__path__, prefix="vaelite.")}
+    return {name for name in found if not any(part.startswith("_") for part in name.split("."))}
+
+
+def pages() -> dict[str, str]:
+    """Return the text of each page by its name, for the modules that exist."""
+    found = sorted(modules())
+    texts, links = {}, []
+    for title, name, roots in ROOMS:
+        held = [
+            module
+            for root in roots
+            for module in found
+            if module == root or module.startswith(f"{root}.")
+        ]
+        if held:
+            blocks = "\n".join(f"## `{module}`\n\n{MODULE.format(name=module)}" for module in held)
+            texts[name] = PAGE.format(title=title, modules=blocks).rstrip() + "\n"
+            links.append(f"- [{title}]({name}.md): " + ", ".join(f"`{m}`" for m in held))
+    return {"index": INDEX.format(links="\n".join(links)), **texts}
+
+
+def uncovered() -> set[str]:
+    """Return the modules that no page shows."""
+    roots = [root for _, _, names in ROOMS for root in names]
+    return {m for m in modules() if not any(m == r or m.startswith(f"{r}.") for r in roots)}
+
+
+if __name__ == "__main__":
+    for stale in set(API.glob("*.md")) - {API / f"{name}.md" for name in pages()}:
+        stale.unlink()
+    for name, text in pages().items():
+        (API / f"{name}.md").write_text(text, encoding="utf-8")

@@ -1,0 +1,84 @@
+"""The book's own Sphinx extension: what Jupyter Book does not do by itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import bibliography
+import ledger
+import notebooks
+from docutils import nodes
+from sphinx.application import Sphinx
+
+# One file draws every formula without a font file, also from file:// and with the network cut;
+# the extensions beside it are fetched from the same folder where a page uses them.
+MATHJAX = ("tex-svg.js", "input/tex/extensions")
+
+# A page that contains such a comment shows the table there.
+GENERATED = {
+    "<!-- claims-ledger -->": ledger.claims_ledger,
+    "<!-- paper-versus-ours -->": ledger.paper_versus_ours,
+}
+
+
+def fill_generated(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put the computed tables where a page asks for them."""
+    for mark, make in GENERATED.items():
+        if docname.startswith("book/") and mark in source[0]:
+            source[0] = source[0].replace(mark, make())
+
+
+def show_cost(app: Sphinx, doctree: nodes.document) -> None:
+    """Write what a chapter cost to run under its title."""
+    source = notebooks.ROOT / f"{app.env.docname}.md"
+    if source not in notebooks.chapters():
+        return
+    text = ledger.measured(notebooks.read_executed(source))
+    titles = list(doctree.findall(nodes.title))
+    if text and titles:
+        line = nodes.paragraph(text, text, classes=["measured"])
+        titles[0].parent.insert(titles[0].parent.index(titles[0]) + 1, line)
+
+
+def know_citations(app: Sphinx, doctree: nodes.document) -> None:
+    """Let links such as ``bibliography.md#burda2016`` resolve; any other key is a warning."""
+    if app.env.docname == "book/bibliography":
+        slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+        slugs.update({key: (0, key, key) for key in bibliography.keys()})
+
+
+def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    """Keep the script of a live-code service that the book does not use off its pages."""
+    context["script_files"] = [
+        script
+        for script in context.get("script_files", [])
+        if "thebe" not in str(getattr(script, "filename", "") or "").lower()
+        and "THEBE_JS_URL" not in str(getattr(script, "attributes", {}).get("body", ""))
+    ]
+
+
+def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
+    """Copy MathJax from the installed package into the built book."""
+    if error is not None or app.builder.name != "html":
+        return
+    package = importlib.util.find_spec("sphinx-mathjax-offline").submodule_search_locations[0]
+    source, target = Path(package) / "static" / "mathjax", Path(app.outdir) / "_static" / "mathjax"
+    for name in MATHJAX:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+        else:
+            shutil.copy2(source / name, target / name)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension."""
+    app.config.mathjax_path = "mathjax/tex-svg.js"
+    app.connect("source-read", fill_generated)
+    app.connect("doctree-read", show_cost)
+    app.connect("doctree-read", know_citations)
+    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("build-finished", copy_mathjax)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
