@@ -172,7 +172,7 @@ def test_limits_enclose_all_frames_and_given_limits_stay():
         assert panel.ylim[1] > 10
 
 
-@pytest.mark.parametrize("value", [3.0, float("nan")])
+@pytest.mark.parametrize("value", [3.0, 0.0, -1e100, float("nan")])
 def test_limits_of_degenerate_data_are_an_interval(value):
     compute = {"k": Control([0, 1], "k")}
     for (panel,) in evaluate(lambda k: Panel(points=[Points(value, value)]), compute):
@@ -320,6 +320,8 @@ def test_other_bad_calls():
     control = {"k": Control([1, 2], "k")}
     with pytest.raises(ValueError, match="alt is empty"):
         explore(lambda k: panel_of(), alt=" \n", **control)
+    with pytest.raises(ValueError, match=r"at least 80 pixels; got 2\.5"):
+        explore(lambda k: panel_of(), alt="in inches", height=2.5, **control)
     with pytest.raises(ValueError, match="at least one control"):
         explore(lambda: panel_of(), alt="nothing to turn")
     with pytest.raises(TypeError, match="k must be a Control; got list"):

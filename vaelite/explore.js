@@ -91,14 +91,15 @@
     Object.assign(pen, { textBaseline: "alphabetic", textAlign: "center" });
     let xTicks, count = 9;
     do xTicks = ticks(xlim, count);
-    while (--count && xTicks.reduce((sum, [, text]) => sum + size(text) + 16, 0) > right - left);
+    while (--count && xTicks.reduce((sum, [, text]) => sum + size(text) + 12, 0) > right - left);
     for (const [x, text] of xTicks) {
       if (!image) line(X(x), top, X(x), bottom);
       pen.fillText(text, Math.min(X(x), width - size(text) / 2), bottom + 17);
     }
-    pen.fillText(panel.xlabel, (left + right) / 2, bottom + 37);
+    const middle = Math.min((left + right) / 2, width - size(panel.xlabel) / 2);
+    pen.fillText(panel.xlabel, Math.max(middle, width / 2), bottom + 37, width);
     pen.textAlign = "left";
-    pen.fillText(panel.ylabel, 0, top - 14);
+    pen.fillText(panel.ylabel, 0, top - 14, width);
     pen.strokeStyle = AXIS;
     line(left, bottom, right, bottom);
     line(left, top, left, bottom);
@@ -110,16 +111,18 @@
     for (const mark of panel.marks) {
       const x = reals(mark.x, frame).map(X), y = reals(mark.y, frame).map(Y);
       const there = x.map((_, i) => !Number.isNaN(x[i] + y[i]));
+      const radius = { curve: 0, marker: 5.5, cloud: 2 }[mark.kind];
       pen.strokeStyle = pen.fillStyle = mark.colour;
       pen.setLineDash(mark.dashed ? [7, 5] : []);
       pen.beginPath();
       there.forEach((here, i) => {
         if (!here) return;
-        if (mark.kind === "curve") return there[i - 1] ? pen.lineTo(x[i], y[i]) : pen.moveTo(x[i], y[i]);
-        pen.moveTo(x[i], y[i]);
-        pen.arc(x[i], y[i], mark.kind === "marker" ? 5.5 : 2, 0, 2 * Math.PI);
+        if (!radius && there[i - 1]) pen.lineTo(x[i], y[i]);
+        else pen.moveTo(x[i], y[i]);
+        if (radius) pen.arc(x[i], y[i], radius, 0, 2 * Math.PI);
       });
-      mark.kind === "curve" ? pen.stroke() : pen.fill();
+      if (radius) pen.fill();
+      else pen.stroke();
     }
     return [left, right];
   };
@@ -134,10 +137,12 @@
     return [node, (index) => { radios[index].checked = true; }];
   };
   const slider = ({ label, texts }, name, choose) => {
-    const range = element("input", { type: "range", name, min: 0, max: texts.length - 1, "aria-label": label });
+    const limits = { min: 0, max: texts.length - 1 };
+    const range = element("input", { type: "range", name, ...limits, "aria-label": label });
     const value = element("b", { "aria-hidden": "true" });
     range.addEventListener("input", () => choose(Number(range.value)));
-    const node = element("label", { class: "control" }, element("span", { class: "name" }, label, value), range);
+    const node = element("label", { class: "control" },
+      element("span", { class: "name" }, label, value), range);
     return [node, (index) => {
       range.value = index;
       range.setAttribute("aria-valuetext", value.textContent = texts[index]);
@@ -150,22 +155,32 @@
       chosen[number] = index;
       update();
     };
-    const inputs = data.controls.map((control, number) =>
-      (control.texts.length > 4 ? slider : buttons)(control, `control-${number}`, (index) => choose(number, index)));
-    const form = element("form", { "data-lm-suppress-shortcuts": "true" }, ...inputs.map(([node]) => node));
+    const inputs = data.controls.map((control, number) => {
+      const input = control.texts.length > 4 ? slider : buttons;
+      return input(control, `control-${number}`, (index) => choose(number, index));
+    });
+    const form = element("form", {}, ...inputs.map(([node]) => node));
     form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("keydown", (event) => event.stopPropagation());  // keep keys from JupyterLab
+    form.setAttribute("data-lm-suppress-shortcuts", "true");
 
     const views = data.panels.map((panel, number) => {
-      const name = number ? `Panel ${number + 1}: ${panel.title || panel.ylabel || "continued"}` : data.alt;
-      const canvas = element("canvas", { role: "img", "aria-label": name, style: `height: ${data.height}px` });
+      const title = panel.title || panel.ylabel || "continued";
+      const name = number ? `Panel ${number + 1}: ${title}` : data.alt;
+      const canvas = element("canvas", { role: "img", "aria-label": name });
+      canvas.style.height = `${data.height}px`;
       const text = element("div", { class: "text", "aria-live": "polite" });
-      const legend = panel.marks.filter((mark) => mark.label).map(({ kind, dashed, colour, label }) =>
-        element("span", {}, element("i", { class: `${kind}${dashed ? " dashed" : ""}`, style: `color: ${colour}` }), label));
+      const legend = panel.marks.filter((mark) => mark.label).map((mark) => {
+        const swatch = element("i", { class: mark.dashed ? "curve dashed" : mark.kind });
+        swatch.style.color = mark.colour;
+        return element("span", {}, swatch, mark.label);
+      });
       const box = element("div", { class: "panel" }, element("div", { class: "title" }, panel.title),
         element("div", { class: "legend" }, ...legend), canvas, text);
       let ends = [0, 1];
       const drag = (event) => {  // across the axis: turns the first control
-        const last = data.controls[0].texts.length - 1, part = (event.offsetX - ends[0]) / (ends[1] - ends[0]);
+        const part = (event.offsetX - ends[0]) / (ends[1] - ends[0]);
+        const last = data.controls[0].texts.length - 1;
         const index = Math.min(Math.max(Math.round(part * last), 0), last);
         if (event.buttons && index !== chosen[0]) choose(0, index);
       };
@@ -187,7 +202,9 @@
     new ResizeObserver(() => { if (area.clientWidth) update(); }).observe(area);
   };
 
-  if (!document.getElementById("explore-style")) document.head.append(element("style", { id: "explore-style" }, style));
+  if (!document.getElementById("explore-style")) {
+    document.head.append(element("style", { id: "explore-style" }, style));
+  }
   for (const figure of document.querySelectorAll(`figure[data-explore="${id}"]`)) {
     if (!figure.explorable) build(figure);
     figure.explorable = true;

@@ -216,13 +216,16 @@ def explore(
         **controls: one for each argument of ``compute``; the last runs fastest.
 
     Raises:
-        ValueError: if ``alt`` is empty, there are no controls or too many combinations, the panels
-            differ in more than their numbers, or the figure would exceed 400 kB.
+        ValueError: if ``alt`` is empty, ``height`` is below 80, there are no controls or too many
+            combinations, the panels differ in more than their numbers, or the figure would exceed
+            400 kB.
         TypeError: if a control is not a :class:`Control`, or ``compute`` returns no panels.
     """
     alt = " ".join(alt.split())
     if not alt:
         raise ValueError("alt is empty; say in a sentence or two what the figure shows.")
+    if height < 80:
+        raise ValueError(f"height must be at least 80 pixels; got {height}.")
     frames = evaluate(compute, controls)
     start = _start(controls)
     poster = draw(frames[start], height)
@@ -412,6 +415,7 @@ def widget(
                 value=control.start_index,
                 description=control.label,
                 style={"description_width": "initial"},
+                layout={"width": "auto", "max_width": "32em"},
             )
         )
 
@@ -516,8 +520,9 @@ def _share_limits(panels: Sequence[Panel]) -> None:
             drawn = np.concatenate(values)
             drawn = drawn[np.isfinite(drawn)]
             low, high = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
-            if low == high:
-                low, high = low - 0.5, high + 0.5
+            if high - low <= 1e-9 * max(abs(low), abs(high)):  # one value: give it an interval
+                spread = max(0.5, 1e-3 * abs(low))
+                low, high = low - spread, high + spread
             limits = (low - margin * (high - low), high + margin * (high - low))
         for version in panels:
             setattr(version, name, limits)
