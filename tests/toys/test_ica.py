@@ -96,6 +96,53 @@ def test_free_energy_against_monte_carlo(problem):
     assert abs(draws.mean() - value) < 5 * draws.std() / np.sqrt(samples)
 
 
+def test_log_likelihood_of_one_source_against_quadrature(problem):
+    X, W, noise_var, *_ = problem
+    W = W[:, :1]
+    X = np.vstack([X, 25 * W.T, [[4.0, -4.0]]])
+
+    def density(z, x):
+        return np.exp(ica.log_prior(z, DOF, SCALE)) * np.prod(
+            stats.norm.pdf(x, W[:, 0] * z, noise_var**0.5)
+        )
+
+    for x in X:
+        peak = (W[:, 0] / noise_var) @ x / (1 + W[:, 0] ** 2 @ (1 / noise_var))
+        points = [peak - 1, peak, peak + 1]
+        value = quad(density, -300, 300, (x,), points=points, limit=900, epsabs=0)[0]
+        ours = ica.log_likelihood(x[None], W, noise_var, DOF, SCALE)
+        assert ours == pytest.approx(np.log(value), abs=1e-4)
+
+
+def test_log_likelihood_of_three_sources_against_monte_carlo(problem):
+    X, W, noise_var, *_ = problem
+    Z = SCALE * np.random.default_rng(0).standard_t(DOF, (400_000, K))
+    for x in X[:3]:
+        density = stats.norm.pdf(x, Z @ W.T, noise_var**0.5).prod(axis=1)
+        error = density.std() / density.mean() / np.sqrt(len(Z))
+        ours = ica.log_likelihood(x[None], W, noise_var, DOF, SCALE)
+        assert abs(ours - np.log(density.mean())) < 5 * error < 0.1
+
+
+def test_log_likelihood_tends_to_factor_analysis(problem):
+    X, W, noise_var, *_ = problem
+    truth = factor_analysis.log_likelihood(X, 2 * W, noise_var)
+    assert ica.log_likelihood(X, W, noise_var, 1e7, scale=2.0) == pytest.approx(truth, abs=1e-4)
+
+
+def test_log_likelihood_is_above_the_free_energy(problem):
+    X, W, noise_var, q_mean, q_var = problem
+    exact = ica.log_likelihood(X, W, noise_var, DOF)
+    assert ica.free_energy(X, W, noise_var, q_mean, q_var, DOF) < exact
+    for _ in range(500):
+        q_mean, q_var = ica.improve_q(X, W, noise_var, q_mean, q_var, DOF)
+    assert ica.free_energy(X, W, noise_var, q_mean, q_var, DOF) < exact - 0.01 * N
+    assert np.isfinite(ica.log_likelihood(X, W, np.full(L, 1e-12), DOF))
+    # splitting the data into chunks changes nothing
+    many = ica.log_likelihood(np.tile(X, (50, 1)), W, noise_var, DOF)
+    assert many == pytest.approx(50 * exact, rel=1e-9)
+
+
 def test_free_energy_is_a_lower_bound(problem):
     """Against the exact likelihood of one source, where it is a one-dimensional integral."""
     X, W, noise_var, q_mean, q_var = problem
@@ -292,6 +339,8 @@ def test_more_bad_input():
         ica.cross_entropy(Q_, Q_, 3.5, nodes=2.5)
     with pytest.raises(ValueError, match="points must be a positive integer"):
         ica.cross_entropy_loop(Q_, Q_, 3.5, points=0)
+    with pytest.raises(ValueError, match="dof must be at least 2 here; got 1"):
+        ica.log_likelihood(X_, W_, D_, 1.0)
     with pytest.raises(ValueError, match="n must be a positive integer; got True"):
         ica.sample(W_, D_, True, 3.5, np.random.default_rng(0))
     with pytest.raises(ValueError, match="tolerance must be a positive"):

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import autograd.numpy as np
 import numpy as onp
-from scipy.special import betaln
+from scipy.optimize import brentq
+from scipy.special import betaln, logsumexp
 
 from ._validation import check_array, check_count, check_model, check_positive
 
@@ -197,6 +198,76 @@ def free_energy(X, W, noise_var, q_mean, q_var, dof, scale=1.0, beta=1.0):
     reconstruction = -0.5 * (constant + np.sum(residual**2 / noise_var) + np.sum(q_var * spread))
     entropy = 0.5 * np.log(2 * np.pi * np.e * q_var)
     return reconstruction + beta * np.sum(entropy - cross_entropy(q_mean, q_var, dof, scale))
+
+
+def log_likelihood(X, W, noise_var, dof, scale=1.0):
+    r"""Log-likelihood :math:`\sum_n \log p(x_n)`, the quantity that the free energy bounds.
+
+    A Student-t source is a Gaussian with random precision :math:`\tau_k / s^2`, where
+    :math:`\tau_k \sim \text{Gamma}(\nu / 2, \text{rate } \nu / 2)`. Given the precisions, the data
+    are Gaussian, and what remains is an integral over :math:`K` precisions:
+
+    .. math:: p(x) = E_\tau[N(x; 0, s^2 W \mathrm{diag}(\tau)^{-1} W^\top + D)]
+
+    The trapezoidal rule in :math:`\log \tau` does it, with errors below 1e-4 nats a datum for
+    :math:`\nu = 3.5` and 1e-3 for :math:`\nu = 2`. It leaves out precisions whose density is below
+    e^-18 of the largest, and so misjudges data that are as improbable. Its cost grows
+    exponentially with :math:`K`: this is for three components or so.
+
+    Args:
+        X: data ``(N, L)``.
+        W: weights ``(L, K)``.
+        noise_var: noise variances ``(L,)``.
+        dof: degrees of freedom of the sources, at least 2.
+        scale: scale of the sources.
+
+    Returns:
+        The total over the data, in nats.
+
+    Raises:
+        ValueError: if a shape does not fit, a value is not finite or not positive, or ``dof`` is
+            below 2.
+    """
+    check_model(W, noise_var, X)
+    check_positive("dof", dof)
+    check_positive("scale", scale)
+    if dof < 2:
+        raise ValueError(f"dof must be at least 2 here; got {dof!r}.")
+    W, root = onp.asarray(W, float), onp.sqrt(noise_var)
+    log_tau, log_weight = _log_precision_rule(float(dof))
+    grid = onp.meshgrid(*[log_tau] * W.shape[1], indexing="ij")
+    variance = scale**2 * onp.exp(-onp.stack(grid).reshape(W.shape[1], -1).T)  # (T, K)
+    weight = sum(onp.meshgrid(*[log_weight] * W.shape[1], indexing="ij")).ravel()  # (T,)
+    V, X = W / root[:, None], X / root  # noise variance 1 in these units
+    covariance = V * variance[:, None, :] @ V.T + onp.eye(len(V))  # (T, L, L)
+    variances, axes = onp.linalg.eigh(covariance)
+    variances = onp.maximum(variances, 1)  # as they are, but for rounding
+    whiten = onp.swapaxes(axes, 1, 2) / onp.sqrt(variances)[:, :, None]
+    constant = weight - 0.5 * onp.sum(onp.log(variances), axis=1)
+    constant -= onp.sum(onp.log(root)) + 0.5 * len(V) * onp.log(2 * onp.pi)
+    return float(
+        sum(
+            logsumexp(
+                constant[:, None] - 0.5 * onp.sum((whiten @ some.T) ** 2, axis=1), axis=0
+            ).sum()
+            for some in onp.array_split(X, -(-len(X) // 100))
+        )
+    )
+
+
+@lru_cache
+def _log_precision_rule(dof: float):
+    """Return nodes in log(tau) and log-weights of the trapezoidal rule for tau ~ Gamma."""
+
+    def negative_log_density(u):  # up to a constant; zero at its minimum u = 0
+        return dof / 2 * (onp.exp(u) - 1 - u)
+
+    low = brentq(lambda u: negative_log_density(u) - 18, -60, 0)
+    high = brentq(lambda u: negative_log_density(u) - 18, 0, 60)
+    spacing = 0.85 * min(1.0, onp.sqrt(2 / dof))
+    nodes = onp.linspace(low, high, int(onp.ceil((high - low) / spacing)) + 1)
+    weight = -negative_log_density(nodes)
+    return nodes, weight - logsumexp(weight)
 
 
 def optimal_weights(X, q_mean, q_var):
