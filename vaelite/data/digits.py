@@ -1,4 +1,4 @@
-"""Handwritten digits that scikit-learn ships: 1,797 images of 8 x 8 pixels, no download."""
+"""Digits: 1,797 handwritten digits, 8 x 8 pixels, that scikit-learn ships."""
 
 from __future__ import annotations
 

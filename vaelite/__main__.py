@@ -1,0 +1,219 @@
+"""The command line: ``python -m vaelite doctor``, ``data`` and ``reproduce``.
+
+What goes wrong ends in one sentence on standard error and the exit code 2; ctrl-C in 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+
+from vaelite import __version__, profile
+
+# Whatever needs seconds to import is imported where it is used, so that --help answers at once.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line, and return the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments) or 0
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"vaelite: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nvaelite: stopped.{getattr(arguments, 'after_interrupt', '')}", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m vaelite",
+        description="Structured variational autoencoders: checks, data sets, experiments.",
+    )
+    parser.add_argument("--version", action="version", version=f"vaelite {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    doctor = commands.add_parser("doctor", help="say what works on this machine")
+    doctor.set_defaults(run=_doctor)
+
+    data = commands.add_parser("data", help="list, fetch and verify data sets")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    actions.add_parser("list", help="list the data sets").set_defaults(run=_list_data)
+    fetch = actions.add_parser("fetch", help="download a real data set into the cache")
+    fetch.set_defaults(run=_fetch)
+    verify = actions.add_parser("verify", help="check that a cached data set is intact")
+    verify.set_defaults(run=_verify)
+    for action in (fetch, verify):
+        action.add_argument("name", metavar="NAME")
+
+    reproduce = commands.add_parser("reproduce", help="run an experiment and store its numbers")
+    reproduce.add_argument("name", metavar="NAME", nargs="?")
+    reproduce.add_argument("--profile", metavar="P", help="quick, standard or full")
+    reproduce.add_argument("--resume", action="store_true", help="continue a run that was stopped")
+    reproduce.add_argument("--list", action="store_true", help="list the experiments")
+    reproduce.set_defaults(run=_reproduce)
+    return parser
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    """Print one line a check; the exit code is 1 if one of them failed."""
+    checks: dict[str, Callable[[], str]] = {
+        "PyTorch": _check_torch,
+        "autograd": _check_autograd,
+        "device": _check_device,
+        "cache": _check_cache,
+        "settings": lambda: f"profile {profile.current()}, seed {profile.seed()}",
+    }
+    print(f"vaelite {__version__}, Python {platform.python_version()} on {platform.system()}\n")
+    failures = 0
+    for name, check in checks.items():
+        try:
+            mark, text = "ok", check()
+        except Exception as error:  # a doctor reports whatever it finds
+            mark, text = "NO", " ".join(f"{type(error).__name__}: {error}".split())
+            failures += 1
+        print(f"  {mark}  {name:<9} {text}")
+    print("\ndata sets")
+    _list_data(arguments)
+    print("\nAll is well." if not failures else f"\n{failures} of {len(checks)} checks failed.")
+    return 1 if failures else 0
+
+
+def _check_torch() -> str:
+    import torch
+
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    (x**3).sum().backward()
+    if x.grad.tolist() != [3.0, 12.0]:
+        raise RuntimeError(f"the gradient of x^3 at 1 and 2 came out as {x.grad.tolist()}")
+    return f"{torch.__version__}, gradients are right"
+
+
+def _check_autograd() -> str:
+    from importlib import metadata
+
+    import autograd
+
+    if autograd.grad(lambda x: x**3)(2.0) != 12.0:
+        raise RuntimeError("the gradient of x^3 at 2 is not 12")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "scipy"))
+    return f"{metadata.version('autograd')}, gradients are right; {versions}"
+
+
+def _check_device() -> str:
+    import torch
+
+    from vaelite.experiments import hardware
+
+    found = hardware()
+    gpu = found.get("gpu", "none that PyTorch sees")
+    threads = torch.get_num_threads()
+    return f"{found['cpu']}, {found['cores']} cores, {threads} threads; GPU: {gpu}"
+
+
+def _check_cache() -> str:
+    from vaelite.data import cache
+
+    folder = cache.folder()
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        return f"{folder} (read only: what it holds can be used, nothing can be added)"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        return f"{folder}, writable"
+
+
+def _list_data(arguments: argparse.Namespace) -> None:
+    from vaelite import data
+
+    for name in data.names():
+        real = data.real_set(name)
+        if real is None:
+            state = "no download"
+        elif real.path.exists():
+            state = "in the cache"
+        else:
+            state = f"{real.megabytes:.0f} MB to fetch"
+        print(f"  {name:<12} {state:<15} {data.summary(name)}")
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from vaelite import data
+
+    real = data.real_set(arguments.name)
+    if real is None:
+        print(f"{arguments.name} needs no download.")
+        return
+    arguments.after_interrupt = " Nothing was kept of the unfinished download."
+    if real.path.exists():
+        try:
+            real.arrays()
+            print(f"{arguments.name} is in the cache already, and intact.")
+            return
+        except data.DataError:
+            print(f"{real.path} is damaged; downloading it afresh.")
+    real.fetch()
+    print(f"{arguments.name} is now in {real.path.parent}.")
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from vaelite import data
+
+    real = data.real_set(arguments.name)
+    if real is None:
+        data.load(arguments.name)
+        print(f"{arguments.name} needs no download, and can be made here.")
+        return
+    if not real.path.exists():
+        raise data.DataError(
+            f"{arguments.name} is not in the cache; get it with: "
+            f"python -m vaelite data fetch {arguments.name}"
+        )
+    real.arrays()
+    print(f"{arguments.name} is intact.")
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from vaelite import experiments
+
+    if arguments.list:
+        _list_experiments()
+        return
+    if arguments.name is None:
+        raise ValueError("reproduce needs the name of an experiment; --list shows them.")
+    experiment = experiments.get(arguments.name)
+    chosen = arguments.profile or profile.current()
+    arguments.after_interrupt = (
+        " The cells done so far are kept; continue with: "
+        f"python -m vaelite reproduce {arguments.name} --profile {chosen} --resume"
+    )
+    results = experiment.run(chosen, folder=experiments.results_folder(), resume=arguments.resume)
+    print(
+        f"{arguments.name} ({chosen}): {len(results['cells'])} cells, "
+        f"{results['seconds']:.1f} seconds of work, stored in {experiments.results_folder()}."
+    )
+
+
+def _list_experiments() -> None:
+    from vaelite import experiments
+
+    for name in experiments.names():
+        experiment = experiments.get(name)
+        for chosen, settings in experiment.settings.items():
+            stored = experiments.load_results(name, chosen)
+            if stored is None:
+                state = "not run yet"
+            elif stored["code_digest"] != experiment.code_digest:
+                state = f"stored, by older code, {stored['seconds']:.0f} s"
+            else:
+                state = f"stored, {stored['seconds']:.0f} s"
+            cells = len(experiment.cells(dict(settings)))
+            print(f"  {name:<20} {chosen:<9} {cells:>5} cells  {state}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
