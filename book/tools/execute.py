@@ -5,7 +5,7 @@
     python book/tools/execute.py                 # what is stale
     python book/tools/execute.py chapters/02_variational_biases.md   # only these, if stale
     python book/tools/execute.py --force         # everything
-    python book/tools/execute.py --seeds 1 2     # all chapters under other base seeds; keeps nothing
+    python book/tools/execute.py --seeds 1 2     # all chapters under other seeds; keeps nothing
 """
 
 from __future__ import annotations
@@ -98,8 +98,7 @@ def refresh(source: Path, force: bool = False) -> str:
         clean(notebook)
         notebook.metadata[STAMP] = {
             **notebooks.stamp_of(notebook),
-            # Rounded up to five seconds, so that a rerun does not change the file.
-            "seconds": 5 * math.ceil(seconds / 5),
+            "seconds": rounded(seconds),
             "profile": ENVIRONMENT["VAELITE_PROFILE"],
             "versions": {
                 "python": platform.python_version(),
@@ -154,6 +153,11 @@ def run(notebook: NotebookNode, source: Path, seed: int = 0) -> tuple[NotebookNo
             f"{error.ename}: {error.evalue}"
         ) from None
     return notebook, time.perf_counter() - start
+
+
+def rounded(seconds: float) -> int:
+    """Round a time up so coarsely that running the chapter again does not change the file."""
+    return next((step for step in (15, 30, 60, 90) if seconds < step), 60 * math.ceil(seconds / 60))
 
 
 def refresh_setup(source: Path) -> None:

@@ -1,0 +1,47 @@
+"""Chapters agree with their notebooks, their claims and the house rules."""
+
+import check
+import ledger
+import notebooks
+import pytest
+from notebooks import ROOT
+
+CHAPTERS = notebooks.chapters()
+
+
+def test_there_are_chapters():
+    assert CHAPTERS
+
+
+@pytest.mark.parametrize("source", CHAPTERS, ids=lambda source: source.stem)
+def test_chapter_is_fresh_and_in_order(source):
+    assert check.problems(source) == []
+
+
+def test_every_claim_is_registered_and_checked():
+    assert ledger.unchecked() == []
+
+
+def test_table_of_contents_lists_what_exists_and_nothing_else():
+    assert check.content_problems() == []
+
+
+def test_no_notebook_without_source():
+    assert [p.stem for p in CHAPTERS] == sorted(p.stem for p in (ROOT / "chapters").glob("*.ipynb"))
+
+
+def test_no_notebook_is_missing_from_the_run(request):
+    """`make test` runs every chapter and the key of every assignment through nbval."""
+    if not request.config.getoption("nbval_lax", default=False):
+        pytest.skip("notebooks are not part of this run.")
+    cells = [item for item in request.session.items if type(item).__name__ == "IPyNbCell"]
+    run = {item.path.name for item in cells}
+    wanted = {notebooks.twin(source).name for source in CHAPTERS}
+    wanted |= {
+        path.with_suffix(".ipynb").name for path in (ROOT / "chapters/assignments").glob("*.md")
+    }
+    assert wanted <= run, f"not run: {', '.join(sorted(wanted - run))}"
+    for source in CHAPTERS:
+        code = [c for c in notebooks.read_executed(source).cells if c.cell_type == "code"]
+        found = sum(item.path == notebooks.twin(source) for item in cells)
+        assert found == len(code), f"{source.stem}: {found} of {len(code)} cells are run"
