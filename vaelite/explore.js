@@ -137,8 +137,7 @@
     return [node, (index) => { radios[index].checked = true; }];
   };
   const slider = ({ label, texts }, name, choose) => {
-    const limits = { min: 0, max: texts.length - 1 };
-    const range = element("input", { type: "range", name, ...limits, "aria-label": label });
+    const range = element("input", { type: "range", name, min: 0, max: texts.length - 1 });
     const value = element("b", { "aria-hidden": "true" });
     range.addEventListener("input", () => choose(Number(range.value)));
     const node = element("label", { class: "control" },
