@@ -69,6 +69,24 @@ def test_a_run_is_stored_and_read_back(toy):
     assert results["hardware"][0]["cores"] >= 1
 
 
+def test_what_is_done_is_on_disk_before_the_run_ends(toy):
+    seen = []
+
+    def run(cell, settings):
+        seen.append(sorted(path.name for path in toy.folder.iterdir()))
+        return run_cell(cell, settings)
+
+    toy(run).run("quick", folder=toy.folder, progress=False)
+    assert seen[0] == []
+    assert seen[1] == seen[-1] == ["toy.quick.partial.json"]
+
+
+def test_a_stored_file_has_one_line_for_each_cell(toy):
+    toy().run("quick", folder=toy.folder, progress=False)
+    lines = (toy.folder / "toy.quick.json").read_text().splitlines()
+    assert sum('"seed"' in line for line in lines) == 6
+
+
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(toy, monkeypatch):
     first = toy().run("quick", progress=False)
     assert without_times(first) == without_times(toy().run("quick", progress=False))
@@ -162,6 +180,8 @@ def test_without_resume_an_interrupted_run_starts_again(toy):
         (np.bool_(True), True),
         (np.arange(6).reshape(2, 3), [[0, 1, 2], [3, 4, 5]]),
         (float("nan"), None),
+        (1 / 3, 0.3333333333),
+        (1.5e-300, 1.5e-300),
         (np.array([1.0, -np.inf]), [1.0, None]),
         ({"a": (1, "b", None)}, {"a": [1, "b", None]}),
     ],

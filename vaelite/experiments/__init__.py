@@ -34,7 +34,8 @@ The rules that make a stored number worth something:
   run equals an unbroken one.
 - A cell should take seconds to a few minutes: it is what an interruption can cost.
 - ``settings`` and cells hold what JSON can hold.  NumPy arrays and scalars and torch tensors in the
-  result are converted; NaN and infinities are stored as null, which reads back as None.
+  result are converted, and floats rounded to ten significant digits; NaN and infinities are stored
+  as null, which reads back as None.
 - Data sets are loaded inside ``run_cell`` (``vaelite.data`` caches them).
 
 ``python -m vaelite reproduce NAME --profile P`` runs the cells and writes
@@ -70,7 +71,7 @@ from vaelite.digest import modules_digest
 from vaelite.files import replacing
 
 _NO_EXPERIMENTS = {"statistics"}
-_SECONDS_BETWEEN_WRITES = 1.0
+_DIGITS = 10  # significant digits of a stored number
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Experiment:
     def _run_remaining(
         self, results: dict, cells: list[dict], partial: Path | None, progress: bool
     ) -> None:
-        done, written = len(results["cells"]), time.monotonic()
+        done, next_write = len(results["cells"]), 0.0
         bar = tqdm(
             total=len(cells),
             initial=done,
@@ -172,9 +173,10 @@ class Experiment:
                 # Asked after the cell, when the experiment has loaded torch if it ever does.
                 if (here := hardware()) not in results["hardware"]:
                     results["hardware"].append(here)
-                if partial and time.monotonic() - written > _SECONDS_BETWEEN_WRITES:
+                if partial and (now := time.monotonic()) >= next_write:
                     _write(results, partial)
-                    written = time.monotonic()
+                    # Of a long list of short cells, writing takes a few per cent of the time.
+                    next_write = now + max(1.0, 30 * (time.monotonic() - now))
                 bar.update()
 
 
@@ -302,9 +304,16 @@ def _take_over(results: dict, cells: list[dict], partial: Path) -> None:
 
 
 def _write(results: dict, path: Path) -> None:
-    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
+    """Write one entry a line, and of the cells one cell a line: a diff shows what changed."""
+
+    def compact(value: Any) -> str:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+    entries = [f" {compact(key)}: {compact(results[key])}" for key in results if key != "cells"]
+    cells = ",\n".join(f"  {compact(entry)}" for entry in results["cells"])
+    text = "{\n" + ",\n".join([*entries, f' "cells": [\n{cells}\n ]']) + "\n}\n"
     with replacing(path) as file:
-        file.write(text.encode() + b"\n")
+        file.write(text.encode())
 
 
 def _read(path: Path) -> dict:
@@ -319,11 +328,11 @@ def _read(path: Path) -> dict:
 
 
 def _plain(value: Any, where: str) -> Any:
-    """Return ``value`` as JSON holds it: arrays as lists, what is not finite as None."""
+    """Return ``value`` as JSON holds it: arrays as lists, floats rounded, or None if not finite."""
     if hasattr(value, "tolist"):  # NumPy arrays and scalars, torch tensors
         value = value.tolist()
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, Mapping):
