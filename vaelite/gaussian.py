@@ -203,7 +203,8 @@ def _check(**tensors: Tensor) -> torch.Size:
     shapes = [tensor.shape for tensor in tensors.values()]
     if len({shape[-1] for shape in shapes}) == 1:
         try:
-            return torch.broadcast_shapes(*shapes)
+            # Much faster than torch.broadcast_shapes, and this runs at every training step.
+            return torch.broadcast_tensors(*tensors.values())[0].shape
         except RuntimeError:
             pass
     listed = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
