@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -91,17 +92,24 @@ def build(
     out = out or (overlay / "_build" if overlay else BUILD)
     digest = _digest(master, overlay and overlay / name)
     target, stamp = out / name, out / name / "stamp.json"
-    if stamp.is_file() and json.loads(stamp.read_text())["digest"] == digest:
-        return target
-
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".") as folder:
+    with _alone(out), tempfile.TemporaryDirectory(dir=out, prefix=".") as folder:
+        if stamp.is_file() and json.loads(stamp.read_text())["digest"] == digest:
+            return target
         draft = Path(folder) / name
         _assign(_read_master(master, overlay and overlay / name), name, draft)
         (draft / "stamp.json").write_text(json.dumps({"digest": digest}) + "\n")
         shutil.rmtree(target, ignore_errors=True)
         os.replace(draft, target)
     return target
+
+
+@contextlib.contextmanager
+def _alone(folder: Path):
+    """Let one process at a time build in a folder."""
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _digest(master: Path, overlay: Path | None) -> str:
@@ -148,9 +156,7 @@ def _assign(notebook, name: str, target: Path) -> None:
     (archive,) = (work / "dist" / "autograder").glob("*.zip")
     _rewrite_archive(archive, target / "autograder.zip")
     key = nbformat.read(work / "dist" / "autograder" / f"{name}.ipynb", as_version=4)
-    key.cells[-1] = nbformat.v4.new_code_cell(
-        ALL_PASSED, metadata={"tags": ["nbval-check-output"]}
-    )
+    key.cells[-1] = nbformat.v4.new_code_cell(ALL_PASSED, metadata={"tags": ["nbval-check-output"]})
     _execute(_stable(key), solution / f"{name}.ipynb")
 
 
@@ -178,15 +184,21 @@ def _execute(notebook, path: Path) -> None:
 
     # otter reads the public tests from the notebook on disk.
     nbformat.write(notebook, path)
-    options = {"kernel_name": "python3", "timeout": 600, "record_timing": False}
     client = nbclient.NotebookClient(
-        notebook, resources={"metadata": {"path": str(path.parent)}}, **options
+        notebook,
+        kernel_name="python3",
+        timeout=600,
+        record_timing=False,
+        resources={"metadata": {"path": str(path.parent)}},
+        extra_arguments=["--log-level=40"],
     )
     try:
         client.execute()
     except nbclient.exceptions.CellExecutionError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise AssignmentError(f"the key of {path.stem} does not pass its own tests: {reason}")
+        raise AssignmentError(
+            f"the key of {path.stem} does not pass its own tests: {reason}"
+        ) from None
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             # otter's HTML carries a random emoji.
@@ -207,7 +219,7 @@ def _replace_numbers(notebook, path: Path) -> None:
     try:
         numbers = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise AssignmentError(f"{path} is not valid TOML: {error}.")
+        raise AssignmentError(f"{path} is not valid TOML: {error}.") from None
     for cell in notebook.cells:
         if "numbers" not in cell.metadata.get("tags", []):
             continue
@@ -230,7 +242,7 @@ def _replace_hidden_tests(notebook, path: Path) -> None:
     try:
         functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     except SyntaxError as error:
-        raise AssignmentError(f"{path} is not valid Python: {error}.")
+        raise AssignmentError(f"{path} is not valid Python: {error}.") from None
     if not functions:
         raise AssignmentError(f"{path} has no test function.")
     tests = [
