@@ -59,7 +59,7 @@ SETTINGS = {
     "standard": {
         "geometries": list(GEOMETRIES),
         "noise_sd": [0.1, 0.25, 0.5, 1.0, 2.0],
-        "points": [50, 200, 800],
+        "points": [50, 200, 500],
         "betas": [1.0, 5.0],
         "repeats": 10,
         "path_points": 200,
@@ -69,10 +69,10 @@ SETTINGS = {
     "full": {
         "geometries": list(GEOMETRIES),
         "noise_sd": [0.1, 0.25, 0.5, 1.0, 2.0],
-        "points": [50, 200, 800, 3200],
+        "points": [50, 200, 500, 2000],
         "betas": [1.0, 2.0, 5.0],
         "repeats": 40,
-        "path_points": 800,
+        "path_points": 500,
         "path_repeats": 10,
         "path_steps": [0, 10, 30, 100, 300, 1000, 3000],
     },

@@ -330,7 +330,7 @@ def improve_q(X, W, noise_var, q_mean, q_var, dof, scale=1.0, beta=1.0):
     deviation = onp.sqrt(q_var)
     z = q_mean[..., None] + deviation[..., None] * t
     precision = (dof + 1) / (dof * scale**2 + z**2)  # (N, K, nodes)
-    r0, r1, r2 = onp.moveaxis(precision @ onp.stack([weight, weight * t, weight * t**2], 1), -1, 0)
+    r0, r1, r2 = (onp.dot(precision, weight * t**power) for power in range(3))  # (N, K) each
     scaled = onp.transpose(W) / noise_var  # (K, L)
     gram = scaled @ W
     system = gram + beta * r0[:, None, :] * onp.eye(len(gram))  # (N, K, K)
@@ -344,14 +344,16 @@ def improve_q(X, W, noise_var, q_mean, q_var, dof, scale=1.0, beta=1.0):
 
 
 def _optimise_q(X, W, noise_var, q_mean, q_var, dof, scale, beta, tolerance, max_steps=2000):
-    """Repeat :func:`improve_q` until the means and deviations stand still."""
+    """Repeat :func:`improve_q`, for each datum until its means and deviations stand still."""
+    q_mean, q_var = q_mean.copy(), q_var.copy()
+    moving = onp.arange(len(X))
     for _ in range(max_steps):
-        mean, var = improve_q(X, W, noise_var, q_mean, q_var, dof, scale, beta)
-        change = max(
-            onp.max(onp.abs(mean - q_mean)), onp.max(onp.abs(onp.sqrt(var) - onp.sqrt(q_var)))
-        )
-        q_mean, q_var = mean, var
-        if change < tolerance * scale:
+        old_mean, old_var = q_mean[moving], q_var[moving]
+        mean, var = improve_q(X[moving], W, noise_var, old_mean, old_var, dof, scale, beta)
+        q_mean[moving], q_var[moving] = mean, var
+        change = onp.abs(mean - old_mean) + onp.abs(onp.sqrt(var) - onp.sqrt(old_var))
+        moving = moving[change.max(axis=1) > tolerance * scale]
+        if len(moving) == 0:
             break
     return q_mean, q_var
 
