@@ -8,6 +8,15 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 
+def in_notebook() -> bool:
+    """Tell whether a kernel runs this code, so that displaying reaches a page."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return hasattr(get_ipython(), "kernel")
+
+
 def show_source(*objects: Callable, docstrings: bool = False) -> None:
     """Display the source of functions or classes as it stands in the installed package.
 

@@ -35,6 +35,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vaelite import figures
+from vaelite.chapter import in_notebook
 
 NAN_CODE = 65535
 MAX_BYTES = 400_000
@@ -231,7 +232,7 @@ def explore(
     poster = draw(frames[start], height)
     page = to_html(frames, controls, alt, height, poster)
     text = f"Explorable figure: {alt}"
-    if not _in_notebook():
+    if not in_notebook():
         print(text)
         return
     from IPython.display import display
@@ -553,10 +554,3 @@ def _shown(value: float | str) -> str:
 @cache
 def _asset(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8").strip()
-
-
-def _in_notebook() -> bool:
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    return shell is not None and hasattr(shell, "kernel")

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from vaelite import profile
+from vaelite.chapter import in_notebook
+
 HOLDS = "holds"
 DOES_NOT_HOLD = "does not hold"
 NOT_RESOLVED = "not resolved at this scale"
@@ -146,7 +149,7 @@ def _show(claim: Claim, found: str, numbers: dict[str, float | int | str]) -> No
     line = f"[{claim.id}] {found}"
     if claim.statement:
         line += f": {claim.statement} ({claim.source})"
-    if not _in_notebook():
+    if not in_notebook():
         print(line)
         return
     from IPython.display import display
@@ -157,16 +160,5 @@ def _show(claim: Claim, found: str, numbers: dict[str, float | int | str]) -> No
         f"{html.escape(claim.statement)} "
         f'<span class="claim-source">({html.escape(claim.source)})</span></div>'
     )
-    from vaelite import profile
-
     record = {"id": claim.id, "verdict": found, "profile": profile.current(), "numbers": numbers}
     display({"text/plain": line, "text/html": box}, raw=True, metadata={METADATA_KEY: record})
-
-
-def _in_notebook() -> bool:
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    shell = get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
