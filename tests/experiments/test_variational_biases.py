@@ -1,0 +1,109 @@
+"""The criteria of the map on weights whose description is known, and one cell of each kind."""
+
+import numpy as np
+import pytest
+
+from vaelite.experiments import get
+from vaelite.experiments.variational_biases import (
+    GEOMETRIES,
+    SETTINGS,
+    cells,
+    coherence,
+    describe,
+    run_cell,
+    small_steps,
+    true_weights,
+)
+from vaelite.toys import ica
+
+
+def lines(*degrees, lengths=1.0):
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)]) * lengths
+
+
+def test_coherence_of_known_weights():
+    assert coherence(lines(0, 90)) == pytest.approx(0, abs=1e-30)
+    assert coherence(lines(10, 190)) == pytest.approx(1)
+    assert coherence(lines(0, 60, 120)) == pytest.approx(0.25)
+    # pairs weigh by squared lengths: (4 * 0 + 4 * 1/4 + 1 * 3/4) / (4 + 4 + 1)
+    assert coherence(lines(0, 90, 60, lengths=[2, 1, 1])) == pytest.approx(1.75 / 9)
+    assert np.isnan(coherence(lines(0)))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_weights_have_the_directions_and_lengths_they_are_named_for(geometry):
+    degrees, lengths = GEOMETRIES[geometry]
+    W = true_weights(geometry)
+    np.testing.assert_allclose(np.linalg.norm(W, axis=0), lengths)
+    np.testing.assert_allclose(np.degrees(np.arctan2(W[1], W[0])), degrees, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("W", "pruned", "angle", "more", "beta_1", "beta_5"),
+    [
+        (lines(0, 60, 120), 0, 60, False, False, False),  # the truth is not more than itself
+        (lines(0, 60, 90, lengths=[1, 0.2, 1]), 0, 30, True, True, False),
+        (lines(0, 45, 90, lengths=[1, 0.04, 1]), 1, 90, True, False, True),
+        (lines(0, 45, 79, lengths=[1, 0.04, 1]), 1, 79, True, False, False),
+        (lines(0, 45, 30, lengths=[1, 0.04, 1]), 1, 30, False, False, False),
+        (lines(0, 45, 90, lengths=[1, 0.04, 0.01]), 2, np.nan, False, False, False),
+        (1e-3 * lines(0, 60, 90), 3, np.nan, False, False, False),
+    ],
+)
+def test_description(W, pruned, angle, more, beta_1, beta_5):
+    found = describe(W, lines(0, 60, 120), -1.0)
+    assert found["pruned"] == pruned
+    assert found["smallest_angle"] == pytest.approx(angle, nan_ok=True)
+    assert found["more_orthogonal"] is more
+    assert found["reported_for_beta_1"] is beta_1
+    assert found["reported_for_beta_5"] is beta_5
+
+
+def test_every_profile_has_distinct_cells_of_both_kinds():
+    for name, settings in SETTINGS.items():
+        found = cells(settings)
+        assert {cell["method"] for cell in found} == {"fit", "small steps"}, name
+        assert len({tuple(cell.items()) for cell in found}) == len(found)
+    fits = [c for c in cells(SETTINGS["standard"]) if c["method"] == "fit"]
+    assert len(fits) == 4 * 5 * 3 * 2 * 10
+
+
+def cell(**changes):
+    plain = {
+        "method": "fit",
+        "geometry": "one apart",
+        "noise_sd": 0.5,
+        "points": 30,
+        "beta": 1.0,
+        "seed": 3,
+    }
+    return plain | changes
+
+
+def test_a_fit_rises_and_repeats_exactly():
+    result = run_cell(cell(), SETTINGS["quick"])
+    assert result["converged"] and result["free_energy_change"] > 0
+    again = run_cell(cell(), SETTINGS["quick"])
+    np.testing.assert_array_equal(result.pop("weights"), again.pop("weights"))
+    assert result == again
+    other = run_cell(cell(seed=4), SETTINGS["quick"])
+    assert other["free_energy"] != result["free_energy"]
+
+
+def test_small_steps_never_lower_the_free_energy_and_stay_below_the_likelihood():
+    W, noise_var = true_weights("clustered"), np.full(2, 0.2)
+    X, _ = ica.sample(W, noise_var, 25, 3.5, np.random.default_rng(0))
+    path = list(small_steps(X, W, noise_var, 1.0, [0, 1, 2, 5, 40]))
+    assert [step for step, _, _ in path] == [0, 1, 2, 5, 40]
+    np.testing.assert_array_equal(path[0][1], W)
+    assert np.all(np.diff([value for _, _, value in path]) > 0)
+    for _, V, value in path:
+        assert value < ica.log_likelihood(X, V, noise_var, 3.5) / 25
+
+
+def test_the_runner_takes_it():
+    experiment = get("variational_biases")
+    assert experiment.name == "variational_biases"
+    result = run_cell(cell(method="small steps"), {"path_steps": [0, 3]})
+    assert [entry["step"] for entry in result["path"]] == [0, 3]
