@@ -111,6 +111,12 @@ def test_images_and_flat():
     assert small(x=torch.ones(5, 4, dtype=torch.float64) * 7).flat().unique().tolist() == [7.0]
 
 
+def test_what_a_data_set_says_of_itself():
+    assert repr(small()) == "Dataset(small, stand-in: x (5, 2, 3) uint8, labels)"
+    sprites = data.load("sprites", size=8, steps=(3, 6, 40, 16, 32))
+    assert repr(sprites).endswith("labels, factors: shape, scale, orientation, x, y)")
+
+
 def test_moving_a_data_set():
     moved = small().to("meta")
     assert moved.x.device.type == moved.labels.device.type == "meta"

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ def run_cell(cell, settings):
 def toy(tmp_path, monkeypatch):
     monkeypatch.setenv("VAELITE_RESULTS", str(tmp_path))
     monkeypatch.delenv("VAELITE_SEED", raising=False)
+    monkeypatch.setattr(experiments, "names", lambda: ["toy"])
 
     def make(run_cell=run_cell, cells=cells, code_digest="abc", settings=SETTINGS):
         return Experiment("toy", settings, cells, run_cell, code_digest)
@@ -226,8 +228,9 @@ def test_malformed_cells(toy, bad, message):
 
 
 def test_unknown_names(toy):
-    with pytest.raises(ValueError, match="there is no experiment 'nothing'; there are: "):
-        experiments.get("nothing")
+    for ask in (experiments.get, lambda name: load_results(name, "quick")):
+        with pytest.raises(ValueError, match="there is no experiment 'nothing'; there are: toy"):
+            ask("nothing")
     with pytest.raises(ValueError, match="no profile 'huge'; it has quick, standard, full"):
         toy().run("huge")
     with pytest.raises(ValueError, match="there is no profile 'huge'"):
@@ -248,6 +251,16 @@ def test_a_damaged_file_says_what_to_do(toy, text):
     (toy.folder / "toy.quick.json").write_text(text)
     with pytest.raises(ValueError, match=r"toy\.quick\.json is damaged; delete it"):
         load_results("toy", "quick")
+
+
+def test_where_results_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAELITE_RESULTS", str(tmp_path))
+    assert experiments.results_folder() == tmp_path
+    monkeypatch.delenv("VAELITE_RESULTS")
+    assert (experiments.results_folder() / ".." / ".." / "vaelite").resolve().is_dir()
+    # Installed without its repository, the package keeps its hands off the installation.
+    monkeypatch.setattr(experiments, "__file__", str(tmp_path / "vaelite" / "a" / "__init__.py"))
+    assert experiments.results_folder() == Path("book/results")
 
 
 def test_a_stored_file_names_no_machine_and_no_folder(toy):

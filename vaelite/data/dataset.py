@@ -10,7 +10,7 @@ from torch import Tensor
 SOURCES = ("real", "stand-in", "re-rendering")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """A data set in memory, on one device, in a compact type.
 
@@ -44,6 +44,13 @@ class Dataset:
         columns = 0 if self.factors is None else self.factors.shape[1]
         if len(self.factor_names) != columns:
             raise ValueError(f"{len(self.factor_names)} factor names for {columns} factors.")
+
+    def __repr__(self) -> str:
+        """Say what is there, without a single number of it."""
+        kind = f"{tuple(self.x.shape)} {str(self.x.dtype).removeprefix('torch.')}"
+        factors = f", factors: {', '.join(self.factor_names)}" if self.factor_names else ""
+        labels = "" if self.labels is None else ", labels"
+        return f"Dataset({self.name}, {self.source}: x {kind}{labels}{factors})"
 
     def __len__(self) -> int:
         """Return N."""

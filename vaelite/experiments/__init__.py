@@ -192,9 +192,7 @@ def get(name: str) -> Experiment:
     Raises:
         ValueError: if there is no such experiment.
     """
-    if name not in names():
-        known = ", ".join(names())
-        raise ValueError(f"there is no experiment {name!r}; there are: {known}.")
+    _check_name(name)
     module = importlib.import_module(f"{__name__}.{name}")
     return Experiment(
         name=name,
@@ -206,18 +204,24 @@ def get(name: str) -> Experiment:
 
 
 def results_folder() -> Path:
-    """Return the folder of stored results: ``VAELITE_RESULTS``, else the repository's own."""
+    """Return the folder of stored results.
+
+    It is ``VAELITE_RESULTS``, else ``book/results`` of the repository that the package is run from,
+    else (the package was installed without its repository) of the current folder.
+    """
     if folder := os.environ.get("VAELITE_RESULTS"):
         return Path(folder).expanduser()
-    return Path(__file__).parents[2] / "book" / "results"
+    root = Path(__file__).parents[2]
+    return (root if (root / "pyproject.toml").exists() else Path()) / "book" / "results"
 
 
 def load_results(name: str, profile: str) -> dict | None:
     """Return the stored results of a complete run, or None where there is none.
 
     Raises:
-        ValueError: if the profile does not exist, or the file is damaged.
+        ValueError: if the experiment or the profile does not exist, or the file is damaged.
     """
+    _check_name(name)
     if profile not in profiles.PROFILES:
         known = ", ".join(profiles.PROFILES)
         raise ValueError(f"there is no profile {profile!r}; there are: {known}.")
@@ -269,6 +273,11 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _check_name(name: str) -> None:
+    if name not in names():
+        raise ValueError(f"there is no experiment {name!r}; there are: {', '.join(names())}.")
 
 
 def _check_cells(name: str, cells: list[dict]) -> None:
