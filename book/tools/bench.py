@@ -1,0 +1,196 @@
+"""Measure speed, and print a Markdown table: ``make bench``.
+
+Compared are training throughput and importance-sampled likelihoods with pythae 0.1.2 on the same
+network, each with the arithmetic that it cannot avoid, and the free energy of independent
+component analysis with the loop over single integrals that it replaces.  Competitors take turns,
+so that a busy machine slows all of them, and the fastest of the turns counts.
+
+Run it on a machine that does nothing else, with ``--threads`` physical cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import logging
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from vaelite.metrics import log_marginal_likelihood
+from vaelite.toys import ica
+from vaelite.training import fit
+from vaelite.vae import VAE
+
+PIXELS, HIDDEN, LATENT, BATCH = 784, 512, 10, 128
+SAMPLES = 100
+
+
+def main() -> None:
+    """Run every benchmark and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--repeats", type=int, default=10, help="turns; the fastest counts")
+    parser.add_argument("--steps", type=int, default=100, help="training steps a turn")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    where = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor()
+    where = where or platform.machine()
+    print(f"torch {torch.__version__}, {options.threads} threads, {where}")
+    print(f"Fastest of {options.repeats} turns; load {os.getloadavg()[0]:.1f} at the start.\n")
+    print("| what | unit | vaelite | pythae 0.1.2 | arithmetic | loop | ratio |")
+    print("|---|---|---|---|---|---|---|")
+
+    ours, theirs, products = training(device, options.steps, options.repeats)
+    show("training step", "ms", ours, theirs, products, None, f"{theirs / ours:.2f} x pythae")
+    ours, theirs, decoder = likelihood(device, options.repeats)
+    ratio = f"{theirs / ours:.2f} x pythae; {ours / decoder:.2f} x arithmetic"
+    show(f"likelihood, {SAMPLES} samples", "ms a datum", ours, theirs, decoder, None, ratio)
+    ours, loop = free_energy(options.repeats)
+    show("ICA free energy", "ms", ours, None, None, loop, f"{loop / ours:.0f} x loop")
+
+
+def show(what: str, unit: str, *cells: float | str | None) -> None:
+    """Print one row."""
+    shown = ["" if c is None else c if isinstance(c, str) else f"{1e3 * c:.3g}" for c in cells]
+    print(f"| {what} | {unit} | " + " | ".join(shown) + " |", flush=True)
+
+
+def take_turns(repeats: int, *competitors: Callable[[], float]) -> list[float]:
+    """Let each competitor run once a turn; return the fewest seconds of each."""
+    for competitor in competitors:
+        competitor()  # warm-up
+    turns = [[competitor() for competitor in competitors] for _ in range(repeats)]
+    return [min(times) for times in zip(*turns, strict=True)]
+
+
+def timed(run: Callable[[], object], device: torch.device, count: int = 1) -> float:
+    """Return the wall time of a call, divided by ``count``."""
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - start) / count
+
+
+def training(device: torch.device, steps: int, repeats: int) -> list[float]:
+    """Return seconds a step: vaelite, pythae, and the step's matrix products alone."""
+    from pythae.data.datasets import BaseDataset
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    bytes_ = torch.randint(0, 256, (steps * BATCH, PIXELS), dtype=torch.uint8)
+    model = VAE.mlp(PIXELS, HIDDEN, LATENT).to(device)
+    on_device = bytes_.to(device)
+
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        trainer = BaseTrainer(
+            pythae_vae(),
+            BaseDataset(bytes_.float().view(-1, 1, 28, 28) / 255, torch.zeros(len(bytes_))),
+            training_config=BaseTrainerConfig(
+                output_dir=folder,
+                num_epochs=1,
+                learning_rate=1e-3,
+                per_device_train_batch_size=BATCH,
+                optimizer_cls="Adam",
+                no_cuda=device.type == "cpu",
+            ),
+        )
+        trainer.prepare_training()
+
+        def ours() -> float:
+            history = fit(model, on_device, steps=steps, batch_size=BATCH, progress=False)
+            return history.seconds / steps
+
+        return take_turns(
+            repeats,
+            ours,
+            lambda: timed(lambda: trainer.train_step(1), device, steps),
+            lambda: timed(lambda: matrix_products(device, steps), device, steps),
+        )
+
+
+def matrix_products(device: torch.device, steps: int) -> None:
+    """Do the multiplications of ``steps`` updates, forward and backward, and nothing else."""
+    layers = [(PIXELS, HIDDEN), (HIDDEN, 2 * LATENT), (LATENT, HIDDEN), (HIDDEN, PIXELS)]
+    inputs = [torch.randn(BATCH, before, device=device) for before, _ in layers]
+    weights = [torch.randn(after, before, device=device) for before, after in layers]
+    gradients = [torch.randn(BATCH, after, device=device) for _, after in layers]
+    for _ in range(steps):
+        for index, (x, weight, gradient) in enumerate(zip(inputs, weights, gradients, strict=True)):
+            x @ weight.T
+            gradient.T @ x
+            if index:  # the data need no gradient
+                gradient @ weight
+
+
+def likelihood(device: torch.device, repeats: int) -> list[float]:
+    """Return seconds a datum: vaelite, pythae, and the decoder's products alone."""
+    count = 50
+    x = torch.rand(count, PIXELS, device=device)
+    model = VAE.mlp(PIXELS, HIDDEN, LATENT).to(device)
+    theirs = pythae_vae().to(device).eval()
+    pairs = 1000  # decoded at once
+    codes = torch.randn(pairs, LATENT, device=device)
+
+    @torch.no_grad()
+    def decode() -> None:
+        for _ in range(count * SAMPLES // pairs):
+            model.decode(codes)
+
+    @torch.no_grad()
+    def get_nll() -> None:
+        theirs.get_nll(x.view(-1, 1, 28, 28), n_samples=SAMPLES, batch_size=SAMPLES)
+
+    return take_turns(
+        repeats,
+        lambda: timed(lambda: log_marginal_likelihood(model, x, SAMPLES), device, count),
+        lambda: timed(get_nll, device, count),
+        lambda: timed(decode, device, count),
+    )
+
+
+def free_energy(repeats: int) -> list[float]:
+    """Return seconds an evaluation: the quadrature rule, and one integral after another."""
+    rng = np.random.default_rng(0)
+    dof, noise_var, weights = 3.5, np.full(2, 0.1), rng.standard_normal((2, 3))
+    x, _ = ica.sample(weights, noise_var, 1000, dof, rng)
+    q_mean, q_var = rng.standard_normal((1000, 3)), rng.uniform(0.05, 0.5, (1000, 3))
+    cpu = torch.device("cpu")
+
+    def rule() -> None:
+        ica.free_energy(x, weights, noise_var, q_mean, q_var, dof)
+
+    def loop() -> None:
+        ica.cross_entropy_loop(q_mean, q_var, dof)
+
+    return take_turns(min(repeats, 5), lambda: timed(rule, cpu), lambda: timed(loop, cpu))
+
+
+def pythae_vae() -> torch.nn.Module:
+    """Return pythae's default VAE, whose layers are those of ``VAE.mlp(784, 512, 10)``."""
+    from pythae.models import VAE as PythaeVAE
+    from pythae.models import VAEConfig
+
+    config = VAEConfig(input_dim=(1, 28, 28), latent_dim=LATENT, reconstruction_loss="bce")
+    return PythaeVAE(config)
+
+
+@contextlib.contextmanager
+def quiet():
+    """Silence pythae's progress bars and log."""
+    logging.disable(logging.INFO)
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        yield
+    logging.disable(logging.NOTSET)
+
+
+if __name__ == "__main__":
+    main()
