@@ -1,19 +1,20 @@
-"""What the tests of the coursework share: the tools on the path, and assignments built once."""
+"""What the tests of the coursework share: an assignment that needs no package, built once."""
 
-import sys
 from pathlib import Path
 
+import assignments
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "book" / "tools"))
-
-import assignments  # noqa: E402
 
 MASTERS = Path(__file__).parent / "masters"
 
 
 @pytest.fixture(scope="session")
+def masters():
+    """The folder of the masters that only the tests use."""
+    return MASTERS
+
+
+@pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
-    """The folder of a built assignment that needs no package."""
+    """The folder of the built assignment ``tiny``."""
     return assignments.build("tiny", masters=MASTERS, out=tmp_path_factory.mktemp("build"))

@@ -1,0 +1,221 @@
+"""Each assignment's tests are tested: by the key, the untouched stub, and the mutants."""
+
+import re
+import socket
+import zipfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import assignments
+import nbformat
+import pytest
+from assignments import AssignmentError
+
+NAMES = assignments.names()
+MUTANTS = [
+    pytest.param(name, mutant, id=f"{name}-{mutant.question}-{mutant.mistake}")
+    for name in NAMES
+    for mutant in assignments.mutants(name)
+]
+
+
+@cache
+def built(name):
+    return assignments.build(name)
+
+
+@cache
+def variables(name, version):
+    return assignments.environment(built(name) / version / f"{name}.ipynb")
+
+
+def code(name, version):
+    return notebook_code(built(name) / version / f"{name}.ipynb")
+
+
+def notebook_code(path):
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+
+
+def test_there_is_an_assignment():
+    assert "01_foundations" in NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_key_passes_everything(name):
+    results = assignments.run_tests(built(name) / "autograder.zip", variables(name, "solution"))
+    assert len(results) >= 5
+    for result in results.values():
+        assert result.passed_all, result.summary()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stub_scores_nothing_and_is_told_so_kindly(name):
+    results = assignments.run_tests(built(name) / "autograder.zip", variables(name, "student"))
+    for result in results.values():
+        assert result.score == 0
+        for case in result.test_case_results:
+            assert "AssertionError: Not answered yet: " in case.message
+
+
+@pytest.mark.parametrize(("name", "mutant"), MUTANTS)
+def test_mutant_is_told_its_mistake(name, mutant):
+    archive = built(name) / "autograder.zip"
+    assert assignments.survives(mutant, archive, variables(name, "solution")) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_question_has_three_mutants_and_hidden_tests(name):
+    results = assignments.run_tests(built(name) / "autograder.zip", {})
+    for question, result in results.items():
+        mutants = [m for m in assignments.mutants(name) if m.question == question]
+        assert len(mutants) >= 3, question
+        assert any(case.hidden for case in result.test_cases), question
+        assert any(not case.hidden for case in result.test_cases), question
+    assert {m.question for m in assignments.mutants(name)} <= set(results)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_student_gets_no_solution_and_no_hidden_test(name):
+    archive = zipfile.ZipFile(built(name) / "autograder.zip")
+    tests = "".join(archive.read(m).decode() for m in archive.namelist() if "tests/" in m)
+    hidden = re.findall(r"hidden=True\)\s*def (\w+)", tests)
+    assert len(hidden) >= 5
+    text = (built(name) / "student" / f"{name}.ipynb").read_text(encoding="utf-8")
+    for secret in (*hidden, "BEGIN SOLUTION", "SOLUTION", "model answer", "Rubric"):
+        assert secret not in text, secret
+        assert secret in tests + code(name, "solution") or secret in ("model answer", "Rubric")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_points_add_up_to_what_the_text_says(name):
+    student = nbformat.read(built(name) / "student" / f"{name}.ipynb", as_version=4)
+    text = "\n".join(cell.source for cell in student.cells if cell.cell_type == "markdown")
+    shown = [int(points) for points in re.findall(r"^_Points:_ (\d+)$", text, re.MULTILINE)]
+    (announced,) = re.findall(r"(\d+) points in all", text)
+    assert sum(shown) == int(announced)
+
+
+# --- The tool itself, on an assignment that takes a second ---------------------------------------
+
+
+def test_tiny_is_sound(tiny, masters):
+    assert assignments.check("tiny", tiny, masters) == []
+
+
+def test_checks_can_fail(tiny, masters):
+    key = assignments.environment(tiny / "solution" / "tiny.ipynb")
+    (mutant,) = assignments.mutants("tiny", masters)
+    archive = tiny / "autograder.zip"
+    harmless = replace(mutant, code="def scaled(x):\n    return x * factor")
+    assert assignments.survives(harmless, archive, key) == "every test passes"
+    # The phrase stands in a line of the test, but no test says it for this mistake.
+    unnamed = replace(mutant, code="def scaled(x):\n    return 0")
+    assert "no public test says" in assignments.survives(unnamed, archive, key)
+    hidden_only = replace(
+        mutant, message="secret", code="def scaled(x):\n    return factor * abs(x)"
+    )
+    assert "no public test says" in assignments.survives(hidden_only, archive, key)
+
+
+def test_builds_are_equal_byte_for_byte_and_need_no_network(tiny, masters, tmp_path, monkeypatch):
+    connect = socket.socket.connect
+
+    def local_only(self, address):
+        assert self.family == socket.AF_UNIX or address[0] == "127.0.0.1", address
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
+    again = assignments.build("tiny", masters=masters, out=tmp_path)
+    files = sorted(path.relative_to(tiny) for path in tiny.rglob("*") if path.is_file())
+    assert [str(path) for path in files] == [
+        "autograder.zip",
+        "solution/tiny.ipynb",
+        "stamp.json",
+        "student/tiny.ipynb",
+    ]
+    for path in files:
+        assert (again / path).read_bytes() == (tiny / path).read_bytes(), path
+
+
+def test_a_fresh_build_is_left_alone(tiny, masters, monkeypatch):
+    monkeypatch.setattr(assignments, "_assign", None)
+    assert assignments.build("tiny", masters=masters, out=tiny.parent) == tiny
+
+
+def test_a_key_that_fails_its_tests_is_refused_and_leaves_nothing(masters, tmp_path):
+    text = (masters / "tiny.md").read_text(encoding="utf-8")
+    (tmp_path / "wrong.md").write_text(text.replace("return factor * x", "return factor + x"))
+    with pytest.raises(AssignmentError, match="the key of wrong does not pass its own tests"):
+        assignments.build("wrong", masters=tmp_path, out=tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+
+
+def overlay(folder, **files):
+    (folder / "tiny").mkdir(parents=True)
+    for name, text in files.items():
+        (folder / "tiny" / name.replace("__", ".")).write_text(text)
+    return folder
+
+
+def test_overlay_replaces_numbers_and_hidden_tests(masters, tmp_path):
+    test = "def test_mine(scaled, factor):\n    assert scaled(0.5) == 0.5 * factor, 'mine'\n"
+    private = overlay(tmp_path, numbers__toml="factor = 7\n", q1__py=test)
+    folder = assignments.build("tiny", masters=masters, overlay=private)
+    assert folder == private / "_build" / "tiny"
+    for version in ("student", "solution"):
+        source = notebook_code(folder / version / "tiny.ipynb")
+        assert "factor = 7  # what to multiply by" in source
+    text = (folder / "student" / "tiny.ipynb").read_text()
+    assert "test_mine" not in text and "test_scaled" in text
+    tests = zipfile.ZipFile(folder / "autograder.zip").read("tests/q1.py").decode()
+    assert re.findall(r"def (\w+)", tests) == ["test_scaled", "test_mine"]
+    assert re.findall(r"hidden=(\w+)", tests) == ["False", "True"]
+
+
+def test_the_overlay_on_the_teaching_page_works(tmp_path):
+    page = (assignments.ROOT / "book" / "teaching.md").read_text(encoding="utf-8")
+    (numbers,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (test,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    private = tmp_path / "01_foundations"
+    private.mkdir()
+    (private / "numbers.toml").write_text(numbers)
+    (private / "q1.py").write_text(test)
+    folder = assignments.build("01_foundations", overlay=tmp_path)
+    key = assignments.environment(folder / "solution" / "01_foundations.ipynb")
+    assert (key["rho"], key["count"], len(key["X"])) == (1.1, 250, 250)
+    results = assignments.run_tests(folder / "autograder.zip", key)
+    assert all(result.passed_all for result in results.values())
+    (hidden,) = [case for case in results["q1"].test_cases if case.hidden]
+    assert hidden.body.test_func.__name__ == "test_own_numbers"
+    assert results["q1"].possible == 4
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"numbers__toml": "speed = 3\n"}, "sets speed, which the master does not have"),
+        ({"numbers__toml": "factor = \n"}, "is not valid TOML"),
+        ({"q9__py": "def test_it(): pass\n"}, "named after no question"),
+        ({"q1__py": "x = 1\n"}, "has no test function"),
+        ({"q1__py": "def test_it(:\n"}, "is not valid Python"),
+    ],
+)
+def test_overlays_that_do_not_fit_are_refused(masters, tmp_path, files, message):
+    with pytest.raises(AssignmentError, match=message):
+        assignments.build("tiny", masters=masters, overlay=overlay(tmp_path, **files))
+
+
+def test_unknown_names_are_refused(masters, tmp_path, capsys):
+    with pytest.raises(AssignmentError, match="no assignment 'none'; there are: tiny"):
+        assignments.build("none", masters=masters)
+    with pytest.raises(AssignmentError, match="has no folder 'tiny'"):
+        assignments.build("tiny", masters=masters, overlay=tmp_path)
+    assert assignments.main(["build", "none"]) == 1
+    assert "there is no assignment 'none'" in capsys.readouterr().err
+
+
+def test_solutions_lists_one_key_a_master():
+    assert [Path(path).stem for path in assignments.solutions()] == NAMES
