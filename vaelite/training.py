@@ -207,7 +207,7 @@ def fit(
             while done < steps:
                 _apply(schedules, done, model, optimizer)
                 index = batches.next()
-                selected = [_ready(tensor[index], dtype) for tensor in tensors]
+                selected = [_ready(tensor.index_select(0, index), dtype) for tensor in tensors]
                 batch = selected[0] if single else tuple(selected)
                 loss, parts = model.loss(batch)
                 optimizer.zero_grad(set_to_none=True)
@@ -476,6 +476,11 @@ def _load(checkpoint: str | os.PathLike) -> dict[str, Any]:
     return saved
 
 
+def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a state's tensors; what a module saves beside them is its own affair."""
+    return {name: tuple(v.shape) for name, v in state.items() if isinstance(v, Tensor)}
+
+
 def _check_checkpoint(
     saved: dict[str, Any],
     checkpoint: str | os.PathLike,
@@ -483,8 +488,7 @@ def _check_checkpoint(
     settings: dict[str, int],
 ) -> None:
     """Insist that a checkpoint belongs to this model and to this run."""
-    theirs = {name: tuple(tensor.shape) for name, tensor in saved["model"].items()}
-    ours = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    theirs, ours = _shapes(saved["model"]), _shapes(model.state_dict())
     for name in [*ours, *theirs]:
         if theirs.get(name) != ours.get(name):
             raise ValueError(
