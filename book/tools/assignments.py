@@ -38,8 +38,8 @@ BUILD = ROOT / "book" / "_build" / "assignments"
 
 # The last cell of the key: nbval fails where one of the public tests fails.
 ALL_PASSED = """\
-results = grader.check_all()
-assert results.passed_all_public, results.summary()
+results = grader.check_all()  # None while otter grades
+assert results is None or results.passed_all_public, results.summary()
 print("Every public test passed.")"""
 
 
