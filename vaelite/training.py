@@ -12,9 +12,10 @@ import math
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from tqdm import tqdm
 
 from vaelite.files import replacing
 from vaelite.nets import as_float
+from vaelite.packed import PackedImages
+from vaelite.seeds import Stack, bytes_needed
 
 Schedule = Callable[[int], float]
 
@@ -115,7 +118,8 @@ def fit(
         model: see the top of this module.  It is trained in place, in training mode, and its mode
             is restored.
         data: ``(N, ...)``; a tuple of such tensors, which reaches the model as a tuple; or a data
-            set of the registry, of which ``x`` is taken.  Integers other than uint8, and bools,
+            set of the registry, of which ``x`` is taken.  Each may also be
+            :class:`vaelite.packed.PackedImages`, unpacked by the batch.  Integers other than uint8, and bools,
             reach the model as they are: labels and masks.
         steps: number of updates in all, those of an earlier run that is resumed included.
         batch_size: B, at most N.
@@ -153,11 +157,10 @@ def fit(
     tensors, single = _tensors(data)
     _check_sizes(tensors, batch_size)
     if hasattr(model, "validate"):
-        model.validate(tensors[0] if single else tensors)
+        shown = _shown_to_validate(tensors)
+        model.validate(shown[0] if single else shown)
     schedules = dict(schedules or {})
-    for name in schedules:
-        if name != "lr" and not hasattr(model, name):
-            raise ValueError(f"schedules sets {name!r}, which the model does not have.")
+    _check_schedules(schedules, model)
 
     model.to(device)
     tensors = [tensor.to(device) for tensor in tensors]
@@ -231,6 +234,219 @@ def fit(
             bar.close()
             model.train(was_training)
         return History(np.array(log.steps, dtype=int), log.arrays(), seconds())
+
+
+def fit_seeds(
+    make_model: Callable[..., nn.Module],
+    data: Tensor | Sequence[Tensor] | Any,
+    seeds: Iterable[int | tuple],
+    *,
+    steps: int,
+    batch_size: int,
+    lr: float = 1e-3,
+    device: torch.device | str | None = None,
+    schedules: Mapping[str, Schedule] | None = None,
+    log_every: int | None = None,
+    progress: bool = True,
+    at_once: int | None = None,
+) -> tuple[list[nn.Module], list[History]]:
+    """Train many models of one architecture at once, with Adam.
+
+    Each run equals, up to rounding, what it is alone::
+
+        torch.manual_seed(seed)
+        model = make_model(seed, *setting)
+        history = fit(model, data, seed=seed, ...)
+
+    The models' parameters are stacked, so that a layer of all models is one batched product
+    (:class:`vaelite.seeds.Stack`).  That pays where networks are small, and on a GPU.  Each run
+    has its own batches and its own noise.  ``after_step`` is called for one model after the other.
+
+    Args:
+        make_model: builds one model from a run's seed and setting.  The models may differ in the
+            values of parameters and buffers, and in attributes that are numbers, such as ``beta``.
+        data: as for :func:`fit`.
+        seeds: the runs: seeds, or tuples of a seed and a setting, for example
+            ``itertools.product(range(8), [1.0, 4.0])`` for two values of beta.
+        steps: number of updates.
+        batch_size: B, of each run.
+        lr: Adam's step size.
+        device: where to train; by default where ``make_model`` puts its models.
+        schedules: as for :func:`fit`, the same for all runs.
+        log_every: as for :func:`fit`.
+        progress: show a bar, and before it the memory that the runs are estimated to need.
+        at_once: how many runs to train together, one group after the other; by default as many as
+            fit into half of a GPU's free memory, or into 2 GiB on a CPU.
+
+    Returns:
+        The trained models and their histories, in the order of ``seeds``.  The seconds of a
+        history are those of its whole group.
+
+    Raises:
+        TypeError: if the data are no tensors.
+        ValueError: if a setting is out of range, the data are unfit for the models, or the models
+            differ in more than values.
+        FloatingPointError: if a loss becomes NaN or infinite; names the run, the step and the part.
+        KeyboardInterrupt: on ctrl-C, after the step in progress.
+    """
+    runs = [entry if isinstance(entry, tuple) else (entry,) for entry in seeds]
+    if not runs:
+        raise ValueError("seeds must name at least one run; got none.")
+    if steps < 1:
+        raise ValueError(f"steps must be positive; got {steps}.")
+    if at_once is not None and at_once < 1:
+        raise ValueError(f"at_once must be positive; got {at_once}.")
+    tensors, single = _tensors(data)
+    _check_sizes(tensors, batch_size)
+    every = max(1, min(100, steps // 100)) if log_every is None else log_every
+    first = _make(make_model, runs[0])
+    device = _device(device) if device is not None else next(first.parameters()).device
+    if hasattr(first, "validate"):
+        first.validate(tensors[0] if single else tensors)
+    _check_schedules(schedules, first)
+    tensors = [tensor.to(device) for tensor in tensors]
+    if at_once is None or progress:
+        needed = _bytes_needed(first.to(device), tensors, single, batch_size)
+        if at_once is None:
+            on_gpu = device.type == "cuda"
+            budget = torch.cuda.mem_get_info(device)[0] // 2 if on_gpu else _CPU_BUDGET
+            at_once = max(1, int(budget // needed))
+    groups = [runs[start : start + at_once] for start in range(0, len(runs), at_once)]
+    if progress:
+        size = len(groups[0]) * needed / 2**20
+        tqdm.write(
+            f"{len(groups[0])} of {len(runs)} runs at once, about {size:,.0f} MiB", sys.stderr
+        )
+
+    models: list[nn.Module] = []
+    histories: list[History] = []
+    with (
+        tqdm(total=steps * len(groups), disable=not progress, unit="step") as bar,
+        _interrupt_flag() as interrupted,
+    ):
+        for group in groups:
+            members = [_make(make_model, run).to(device) for run in group]
+            histories += _fit_stack(
+                members,
+                group,
+                tensors,
+                single,
+                steps=steps,
+                batch_size=batch_size,
+                lr=lr,
+                schedules=dict(schedules or {}),
+                every=every,
+                bar=bar,
+                interrupted=interrupted,
+            )
+            models += members
+    return models, histories
+
+
+# What a group of runs may take on a CPU.
+_CPU_BUDGET = 2**31
+
+
+def _fit_stack(
+    models: list[nn.Module],
+    runs: list[tuple],
+    tensors: list[Tensor],
+    single: bool,
+    *,
+    steps: int,
+    batch_size: int,
+    lr: float,
+    schedules: dict[str, Schedule],
+    every: int,
+    bar: tqdm,
+    interrupted: threading.Event,
+) -> list[History]:
+    """Train one group of models, in place."""
+    device, dtype = tensors[0].device, next(models[0].parameters()).dtype
+    batches = [_Batches(len(tensors[0]), batch_size, _stream(seed, 0), device) for seed, *_ in runs]
+    noise = [torch.Generator(device).manual_seed(_stream(seed, 1)) for seed, *_ in runs]
+    logs = [_Log(every) for _ in runs]
+    pending: list[Tensor] = []  # (parts, S) for each step since the last entry
+    modes = [model.training for model in models]
+    for model in models:
+        model.train()
+    stack = Stack(models, noise)
+    for name in schedules:
+        stack.numbers.pop(("", name), None)
+    optimizer = torch.optim.Adam(stack.trained(), lr=lr, fused=True)
+    start = time.monotonic()
+    try:
+        for done in range(1, steps + 1):
+            for model in models:
+                _apply(schedules, done - 1, model, optimizer)
+            index = torch.stack([stream.next() for stream in batches])  # (S, B)
+            batch = tuple(_ready(tensor[index], dtype) for tensor in tensors)
+            losses, parts = stack.losses(batch, single)
+            optimizer.zero_grad(set_to_none=True)
+            losses.sum().backward()
+            optimizer.step()
+            if hasattr(models[0], "after_step"):
+                for model, generator, *own in zip(models, noise, *batch, strict=True):
+                    with _noise_from(generator, device):
+                        model.after_step(own[0] if single else tuple(own))
+            pending.append(torch.stack([losses.detach(), *(v.detach() for v in parts.values())]))
+            if len(pending) == every or done == steps:
+                rows = torch.stack(pending).cpu()  # (steps, parts, S)
+                for run, log, own in zip(runs, logs, rows.unbind(-1), strict=True):
+                    log.names, log.pending, log.done = ["loss", *parts], list(own), done
+                    with _named(run):
+                        log.close(done)
+                pending = []
+                bar.set_postfix_str(_across(logs), refresh=False)
+            bar.update()
+            if interrupted.is_set():
+                raise KeyboardInterrupt(f"stopped after step {done} of {steps}.")
+    finally:
+        stack.release()
+        for model, mode in zip(models, modes, strict=True):
+            model.train(mode)
+    seconds = time.monotonic() - start
+    return [History(np.array(log.steps, dtype=int), log.arrays(), seconds) for log in logs]
+
+
+def _make(make_model: Callable[..., nn.Module], run: tuple) -> nn.Module:
+    """Build a run's model, its initial values from the run's seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(run[0])
+        return make_model(*run)
+
+
+def _bytes_needed(model: nn.Module, tensors: list[Tensor], single: bool, batch_size: int) -> int:
+    dtype = next(model.parameters()).dtype
+    batch = [_ready(tensor[:batch_size], dtype) for tensor in tensors]
+    with torch.random.fork_rng():
+        return bytes_needed(model, batch[0] if single else tuple(batch))
+
+
+@contextmanager
+def _noise_from(generator: torch.Generator, device: torch.device) -> Iterator[None]:
+    """Let torch's global generator go on from a run's own, and the other way round."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        shared = torch.cuda.default_generators[device.index] if on_gpu else torch.default_generator
+        shared.set_state(generator.get_state())
+        yield
+        generator.set_state(shared.get_state())
+
+
+@contextmanager
+def _named(run: tuple) -> Iterator[None]:
+    """Say which run it was that diverged."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise FloatingPointError(f"run {', '.join(map(str, run))}: {error}") from None
+
+
+def _across(logs: list[_Log]) -> str:
+    """Name the range of the losses of all runs."""
+    losses = [log.means[-1][0] for log in logs]
+    return f"loss {min(losses):.4g} to {max(losses):.4g}"
 
 
 class _Batches:
@@ -336,19 +552,24 @@ class _Log:
         self.done = state["done"]
 
 
-def _tensors(data: Any) -> tuple[list[Tensor], bool]:
+def _tensors(data: Any) -> tuple[list[Tensor | PackedImages], bool]:
     """Return the tensors to index, and whether there is just one."""
     if hasattr(data, "x"):
         data = data.x
     single = not isinstance(data, (tuple, list))
     tensors = [data] if single else list(data)
     for tensor in tensors:
-        if not isinstance(tensor, Tensor):
+        if not isinstance(tensor, (Tensor, PackedImages)):
             raise TypeError(
                 "data must be a tensor, a tuple of tensors or a data set with x; "
                 f"got {type(tensor).__name__}."
             )
     return tensors, single
+
+
+def _shown_to_validate(tensors: list[Tensor | PackedImages]) -> list[Tensor]:
+    """Let one packed image stand for all: they have one shape, and no values but 0 and 255."""
+    return [data[:1] if isinstance(data, PackedImages) else data for data in tensors]
 
 
 def _device(device: torch.device | str) -> torch.device:
@@ -378,6 +599,12 @@ def _apply(
             optimizer.param_groups[0]["lr"] = schedule(step)
         else:
             setattr(model, name, schedule(step))
+
+
+def _check_schedules(schedules: Mapping[str, Schedule] | None, model: nn.Module) -> None:
+    for name in schedules or {}:
+        if name != "lr" and not hasattr(model, name):
+            raise ValueError(f"schedules sets {name!r}, which the model does not have.")
 
 
 def _check_sizes(tensors: list[Tensor], batch_size: int) -> None:
