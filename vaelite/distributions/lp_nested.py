@@ -39,12 +39,15 @@ def random_signs(like: Tensor) -> Tensor:
     return torch.randint_like(like, 2) * 2 - 1
 
 
-def _positive(name: str, value: Any) -> Tensor:
-    """Check a parameter; Python numbers become float64, which promotes no tensor they meet."""
+def _positive(name: str, value: Any, values_too: bool = True) -> Tensor:
+    """Check a parameter; Python numbers become float64, which promotes no tensor they meet.
+
+    Values are worth a look where they come from a user.  In a training loop it costs a GPU a halt.
+    """
     value = value if torch.is_tensor(value) else torch.as_tensor(value, dtype=torch.float64)
     if not value.is_floating_point():
         raise ValueError(f"{name} must be a float; got {value.dtype}.")
-    if not bool((value > 0).all() and value.isfinite().all()):
+    if values_too and not bool((value > 0).all() and value.isfinite().all()):
         raise ValueError(f"{name} must be positive and finite; got {value.tolist()}.")
     return value
 
@@ -341,7 +344,9 @@ class IndependentSubspaces(Distribution):
         self.sizes = tuple(_count("a subspace's size", size) for size in sizes)
         if not self.sizes:
             raise ValueError("sizes is empty; there must be at least one subspace.")
-        self.p0, self.scale = _positive("p0", p0), _positive("scale", scale)
+        values_too = validate_args is not False
+        self.p0 = _positive("p0", p0, values_too)
+        self.scale = _positive("scale", scale, values_too)
         several = p if isinstance(p, (list, tuple)) else [p]
         self._options = _sample_options(*several, p0, scale)
         for name in ("p0", "scale"):
@@ -349,7 +354,7 @@ class IndependentSubspaces(Distribution):
                 raise ValueError(f"{name} must be a scalar.")
         if isinstance(p, (list, tuple)) and any(torch.is_tensor(value) for value in p):
             p = torch.stack([torch.as_tensor(value, **self._options) for value in p])
-        p = _positive("p", p)
+        p = _positive("p", p, values_too)
         if p.shape not in ((), (1,), (len(self.sizes),)):
             raise ValueError(
                 f"p must be one exponent or {len(self.sizes)}, one per subspace; "
