@@ -139,6 +139,7 @@ def run(notebook: NotebookNode, source: Path, seed: int = 0) -> tuple[NotebookNo
         timeout=600,
         kernel_name="python3",
         record_timing=False,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
         resources={"metadata": {"path": str(source.parent)}},
     )
     start = time.perf_counter()
