@@ -119,8 +119,8 @@ def fit(
             is restored.
         data: ``(N, ...)``; a tuple of such tensors, which reaches the model as a tuple; or a data
             set of the registry, of which ``x`` is taken.  Each may also be
-            :class:`vaelite.packed.PackedImages`, unpacked by the batch.  Integers other than uint8, and bools,
-            reach the model as they are: labels and masks.
+            :class:`vaelite.packed.PackedImages`, unpacked by the batch.  Integers other than
+            uint8, and bools, reach the model as they are: labels and masks.
         steps: number of updates in all, those of an earlier run that is resumed included.
         batch_size: B, at most N.
         lr: Adam's step size.
@@ -157,8 +157,7 @@ def fit(
     tensors, single = _tensors(data)
     _check_sizes(tensors, batch_size)
     if hasattr(model, "validate"):
-        shown = _shown_to_validate(tensors)
-        model.validate(shown[0] if single else shown)
+        model.validate(_shown_to_validate(tensors, single))
     schedules = dict(schedules or {})
     _check_schedules(schedules, model)
 
@@ -302,7 +301,7 @@ def fit_seeds(
     first = _make(make_model, runs[0])
     device = _device(device) if device is not None else next(first.parameters()).device
     if hasattr(first, "validate"):
-        first.validate(tensors[0] if single else tensors)
+        first.validate(_shown_to_validate(tensors, single))
     _check_schedules(schedules, first)
     tensors = [tensor.to(device) for tensor in tensors]
     if at_once is None or progress:
@@ -567,9 +566,10 @@ def _tensors(data: Any) -> tuple[list[Tensor | PackedImages], bool]:
     return tensors, single
 
 
-def _shown_to_validate(tensors: list[Tensor | PackedImages]) -> list[Tensor]:
+def _shown_to_validate(tensors: list[Tensor | PackedImages], single: bool) -> Tensor | list[Tensor]:
     """Let one packed image stand for all: they have one shape, and no values but 0 and 255."""
-    return [data[:1] if isinstance(data, PackedImages) else data for data in tensors]
+    shown = [data[:1] if isinstance(data, PackedImages) else data for data in tensors]
+    return shown[0] if single else shown
 
 
 def _device(device: torch.device | str) -> torch.device:

@@ -233,3 +233,32 @@ def test_the_data_set():
 def test_bad_steps(steps):
     with pytest.raises(ValueError, match="steps must be five positive integers"):
         data.load("sprites", steps=steps)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    st.tuples(*(st.integers(least, 32) for least in (1, 2, 5, 8, 8))),
+    st.sampled_from([1, 9, 16, 21, 64]),
+)
+def test_packed_images_are_the_same_images(steps, size):
+    packed = data.load("sprites", size=size, steps=steps, packed=True)
+    plain = data.load("sprites", size=size, steps=steps)
+    assert packed.x.shape == plain.x.shape and packed.x.dtype == plain.x.dtype
+    assert packed.x.nbytes == len(plain) * ((size**2 + 7) // 8)
+    assert torch.equal(packed.factors, plain.factors)
+    assert torch.equal(packed.x[:], plain.x)
+    assert torch.equal(packed.images(slice(1, 4)), plain.images(slice(1, 4)))
+    assert torch.equal(packed.flat(), plain.flat())
+    assert ("packed" in repr(packed)) and ("packed" not in repr(plain))
+
+
+def test_more_packed_images_than_are_drawn_at_once():
+    steps = (1, 6, 1, 1, 4)
+    packed, plain = (data.load("sprites", size=5, steps=steps, packed=p) for p in (True, False))
+    assert len(packed) == 3 * 40 * 32 * 8 > 2**14
+    assert torch.equal(packed.x[:], plain.x)
+
+
+def test_a_packed_data_set_moves():
+    moved = data.load("sprites", size=8, steps=(3, 6, 20, 16, 16), packed=True).to("meta")
+    assert moved.x.device.type == moved.factors.device.type == "meta"

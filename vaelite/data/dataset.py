@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from vaelite.packed import PackedImages
+
 SOURCES = ("real", "stand-in", "re-rendering")
 
 
@@ -16,7 +18,8 @@ class Dataset:
 
     Attributes:
         name: the name in the registry.
-        x: ``(N, H, W)`` uint8 images, where 255 is full ink, or ``(N, ...)`` floats.
+        x: ``(N, H, W)`` uint8 images, where 255 is full ink; the same as
+            :class:`~vaelite.packed.PackedImages`, one bit a pixel; or ``(N, ...)`` floats.
         source: ``real``, ``stand-in`` (made by code) or ``re-rendering`` (made by code after real
             images, and nearly equal to them).
         citation: whom to credit.
@@ -26,7 +29,7 @@ class Dataset:
     """
 
     name: str
-    x: Tensor
+    x: Tensor | PackedImages
     source: str
     citation: str
     labels: Tensor | None = None
@@ -48,6 +51,7 @@ class Dataset:
     def __repr__(self) -> str:
         """Say what is there, without a single number of it."""
         kind = f"{tuple(self.x.shape)} {str(self.x.dtype).removeprefix('torch.')}"
+        kind += ", packed" if isinstance(self.x, PackedImages) else ""
         factors = f", factors: {', '.join(self.factor_names)}" if self.factor_names else ""
         labels = "" if self.labels is None else ", labels"
         return f"Dataset({self.name}, {self.source}: x {kind}{labels}{factors})"
@@ -58,12 +62,12 @@ class Dataset:
 
     def images(self, index: Tensor | slice | None = None) -> Tensor:
         """Return ``x``, or the rows that ``index`` selects, as floats; uint8 becomes [0, 1]."""
-        chosen = self.x if index is None else self.x[index]
+        chosen = self.x[slice(None) if index is None else index]
         return chosen.float() / 255 if chosen.dtype == torch.uint8 else chosen.float()
 
     def flat(self, index: Tensor | slice | None = None) -> Tensor:
         """Return the same as :meth:`images`, one row a datum: ``(N, D)``."""
-        return self.images(slice(None) if index is None else index).flatten(1)
+        return self.images(index).flatten(1)
 
     def to(self, device: torch.device | str) -> Dataset:
         """Return the data set on another device."""
