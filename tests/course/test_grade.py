@@ -2,7 +2,11 @@
 
 import csv
 import io
+import os
+import subprocess
+import sys
 import zipfile
+from types import SimpleNamespace
 
 import assignments
 import grade
@@ -38,11 +42,11 @@ def scores(record):
     return {question: result["score"] for question, result in record["questions"].items()}
 
 
-def marked_processes():
+def marked_processes(mark):
     found = []
     for process in psutil.process_iter():
         try:
-            if grade.MARK in process.environ() and process.status() != "zombie":
+            if process.environ().get(grade.MARK) == mark and process.status() != "zombie":
                 found.append(process.pid)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
@@ -80,20 +84,29 @@ def test_a_loop_inside_an_answer_stops_in_the_tests_too(tiny):
     assert "ran for more than 2 seconds" in record["questions"]["q1"]["cases"][0]["message"]
 
 
-def test_a_notebook_that_will_not_stop_is_killed_with_all_its_processes(tiny):
-    stubborn = """import subprocess
-subprocess.Popen(["sleep", "600"], start_new_session=True)
-while True:
+def test_a_notebook_that_will_not_stop_is_killed(tiny, monkeypatch):
+    stubborn = """while True:
     try:
         while True:
             pass
     except BaseException:
         pass"""
-    before = set(marked_processes())
+    monkeypatch.setattr(grade.uuid, "uuid4", lambda: SimpleNamespace(hex="stubborn"))
     record = run(tiny, Limits(25, 1, LIMITS.memory_gib), square=stubborn)
     assert record["problem"] == "stopped after 25 seconds"
     assert scores(record) == {}
-    assert set(marked_processes()) <= before
+    assert marked_processes("stubborn") == []
+
+
+def test_processes_in_sessions_of_their_own_are_killed_too():
+    mark = f"family-{os.getpid()}"
+    parent = "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True)"
+    environment = {**os.environ, grade.MARK: mark}
+    subprocess.run([sys.executable, "-c", parent], env=environment, check=True)
+    (orphan,) = marked_processes(mark)
+    grade._kill(mark)
+    assert marked_processes(mark) == []
+    assert not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == "zombie"
 
 
 def test_a_kernel_that_dies_is_reported(tiny):
