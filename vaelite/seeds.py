@@ -224,9 +224,10 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out.reshape(*x.shape[:-1], weight.shape[1])
 
 
-def _is_plain(*args: Any, reduction: str = "mean", **kwargs: Any) -> bool:
+def _is_plain(logits: Tensor, target: Tensor, reduction: str = "mean", **options: Any) -> bool:
     """Whether a call of the binary cross-entropy is the plain one, without sums and weights."""
-    return len(args) == 2 and not kwargs and reduction == "none" and args[0].shape == args[1].shape
+    unused = all(value is None for value in options.values())
+    return reduction == "none" and unused and logits.shape == target.shape
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
