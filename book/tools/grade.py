@@ -259,7 +259,7 @@ def _row(name: str, record: dict, possible: dict[str, float]) -> dict:
         for question in possible
     }
     notes = [record["problem"]] if record["problem"] else []
-    notes += [f"{len(record['errors'])} cells raised"] if record["errors"] else []
+    notes += [f"cells that raised: {len(record['errors'])}"] if record["errors"] else []
     total = sum(scores.values())
     return {
         "name": name,
