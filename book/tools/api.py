@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
 from pathlib import Path
 
@@ -58,8 +59,7 @@ MODULE = """\
 ```{{eval-rst}}
 .. automodule:: {name}
    :members:
-   :ignore-module-all:
-```
+{exclude}```
 """
 
 
@@ -81,10 +81,22 @@ def pages() -> dict[str, str]:
             if module == root or module.startswith(f"{root}.")
         ]
         if held:
-            blocks = "\n".join(f"## `{module}`\n\n{MODULE.format(name=module)}" for module in held)
+            blocks = "\n".join(f"## `{module}`\n\n{_block(module)}" for module in held)
             texts[name] = PAGE.format(title=title, modules=blocks).rstrip() + "\n"
             links.append(f"- [{title}]({name}.md): " + ", ".join(f"`{m}`" for m in held))
     return {"index": INDEX.format(links="\n".join(links)), **texts}
+
+
+def _block(module: str) -> str:
+    """Show a module, less what its package offers under a shorter name."""
+    shorter: set[str] = set()
+    for package in modules():
+        if module.startswith(f"{package}."):
+            offered, own = importlib.import_module(package), vars(importlib.import_module(module))
+            names = getattr(offered, "__all__", [])
+            shorter |= {name for name in names if own.get(name, own) is getattr(offered, name)}
+    exclude = f"   :exclude-members: {', '.join(sorted(shorter))}\n" if shorter else ""
+    return MODULE.format(name=module, exclude=exclude)
 
 
 def uncovered() -> set[str]:
