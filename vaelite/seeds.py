@@ -20,6 +20,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._C import _functorch
+from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
@@ -48,7 +50,6 @@ class Stack:
         self.buffers = _stacked([dict(model.named_buffers()) for model in models])
         reference = next(iter(self.parameters.values()))
         self.numbers = _differing_numbers(self.models, reference)
-        self.runs = torch.arange(len(models), device=reference.device)
         self._loss = _Loss(self.template)
         self._losses = torch.vmap(self._one)
 
@@ -68,7 +69,6 @@ class Stack:
                 self.parameters,
                 self.buffers,
                 self.numbers,
-                self.runs,
                 batch[0] if single else batch,
             )
         except RuntimeError as error:
@@ -94,7 +94,6 @@ class Stack:
         parameters: dict[str, Tensor],
         buffers: dict[str, Tensor],
         numbers: dict[tuple[str, str], Tensor],
-        run: Tensor,
         batch: Any,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One model's loss, as ``vmap`` sees it."""
@@ -104,7 +103,7 @@ class Stack:
         for (module, key), value in zip(attributes, numbers.values(), strict=True):
             vars(module)[key] = value
         try:
-            with _Translation(run, self.generators, parameters):
+            with _Translation(self.generators, parameters):
                 return functional_call(self._loss, tensors, (batch,))
         finally:
             for (module, key), value in zip(attributes, before, strict=True):
@@ -122,43 +121,30 @@ class _Loss(nn.Module):
         return self.model.loss(batch)
 
 
-class _OnStack(torch.autograd.Function):
+def _on_stack(count: int, function: Callable, *tensors: Tensor | None) -> Tensor:
     """Leave ``vmap`` for one operation: ``function`` gets the stacked tensors ``(S, ...)``.
 
-    ``run`` is there because ``vmap`` takes this way only if some argument is stacked.
+    The documented way, an ``autograd.Function`` with a rule for ``vmap``, costs more than a small
+    layer's arithmetic.  These are the functions with which ``torch.vmap`` itself begins and ends.
     """
-
-    @staticmethod
-    def forward(run: Tensor, function: Callable, *tensors: Tensor | None) -> Tensor:
-        raise AssertionError("only called under vmap")
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        raise AssertionError("only called under vmap")
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple, run: Tensor, function: Callable, *tensors: Tensor | None
-    ) -> tuple[Tensor, int]:
+    level = _functorch.maybe_current_level()
+    with temporarily_pop_interpreter_stack():
         stacked = [
-            tensor
-            if tensor is None
-            else tensor.expand(info.batch_size, *tensor.shape)
-            if dim is None
-            else tensor.movedim(dim, 0)
-            for tensor, dim in zip(tensors, in_dims[2:], strict=True)
+            tensor if tensor is None else _functorch._remove_batch_dim(tensor, level, count, 0)
+            for tensor in tensors
         ]
-        return function(*stacked), 0
+        result = function(*stacked)
+    return _functorch._add_batch_dim(result, 0, level)
 
 
 class _Translation(TorchFunctionMode):
     """Say a few of torch's functions in terms of the stack."""
 
     def __init__(
-        self, run: Tensor, generators: Sequence[torch.Generator], parameters: dict[str, Tensor]
+        self, generators: Sequence[torch.Generator], parameters: dict[str, Tensor]
     ) -> None:
         super().__init__()
-        self.run, self.generators = run, generators
+        self.generators = generators
         self.parameters = {id(parameter) for parameter in parameters.values()}
         self.frozen: dict[int, Tensor] = {}
 
@@ -171,14 +157,14 @@ class _Translation(TorchFunctionMode):
         if self.frozen:
             args, kwargs = self._replaced(args), self._replaced(kwargs)
         if function is F.linear:
-            return _OnStack.apply(self.run, _linear, *_linear_arguments(*args, **kwargs))
+            return _on_stack(len(self.generators), _linear, *_linear_arguments(*args, **kwargs))
         if function is F.binary_cross_entropy_with_logits and _is_plain(*args, **kwargs):
-            return _OnStack.apply(self.run, _cross_entropy, *args)
+            return _on_stack(len(self.generators), _cross_entropy, *args)
         if function in _LIKE:
             kwargs = {"dtype": args[0].dtype, "device": args[0].device, **kwargs}
             function, args = _LIKE[function], (args[0].shape,)
         if function in _LIKE.values() and kwargs.get("generator") is None:
-            return _OnStack.apply(self.run, lambda: self._draw(function, *args, **kwargs))
+            return _on_stack(len(self.generators), lambda: self._draw(function, *args, **kwargs))
         return function(*args, **kwargs)
 
     def _draw(
