@@ -13,7 +13,7 @@ import inspect
 from types import ModuleType
 from typing import Any
 
-from vaelite.data import digits, mnist, sprites
+from vaelite.data import digits, heads, mnist, sprites
 from vaelite.data.cache import DataError, RealSet
 from vaelite.data.dataset import Dataset
 
@@ -21,6 +21,7 @@ __all__ = ["DataError", "Dataset", "load", "names", "real_set", "summary"]
 
 _MODULES: dict[str, ModuleType] = {
     "digits": digits,
+    "heads": heads,
     "mnist": mnist,
     "sprites": sprites,
 }
