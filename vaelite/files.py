@@ -3,10 +3,37 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+
+def check_writable(path: str | os.PathLike, what: str) -> None:
+    """Raise now if :func:`replacing` could not write ``path`` later, when the work is done.
+
+    Missing parent folders are made.
+
+    Args:
+        path: the file to be written.
+        what: its name in the message, such as ``checkpoint``.
+
+    Raises:
+        OSError: if something other than a file is there, or its folder cannot be written to.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError(0, "it is there, and no file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        if isinstance(error, FileExistsError):
+            reason = f"{path.parent} is no folder"
+        raise OSError(f"{what} {path} cannot be written: {reason}.") from error
 
 
 @contextmanager

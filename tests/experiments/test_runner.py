@@ -246,7 +246,38 @@ def test_collect_says_what_is_missing(toy):
         collect(results, "median")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+@pytest.mark.parametrize("there", ["toy.quick.json", "toy.quick.partial.json", None])
+def test_results_that_cannot_be_written_stop_before_the_first_cell(toy, there):
+    first = failing_at(0, ValueError("too late"))
+    if there is None:
+        folder = toy.folder / "file"
+        folder.write_text("")
+    else:
+        folder = toy.folder
+        (folder / there).mkdir()
+    with pytest.raises(OSError, match=r"the results file .*json cannot be written: "):
+        toy(first).run("quick", folder=folder, progress=False)
+    assert first.calls == []
+
+
+def test_a_run_survives_another_that_takes_the_unfinished_file_away(toy, monkeypatch):
+    write = experiments._write
+
+    def write_and_lose(results, path):
+        write(results, path)
+        if "partial" in path.name:
+            path.unlink()
+
+    monkeypatch.setattr(experiments, "_write", write_and_lose)
+    toy().run("quick", folder=toy.folder, progress=False)
+    assert [path.name for path in toy.folder.iterdir()] == ["toy.quick.json"]
+    assert len(load_results("toy", "quick")["cells"]) == 6
+
+
+INCOMPLETE = '{"cells": [], "settings": {}, "code_digest": ""}'
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "3", INCOMPLETE])
 def test_a_damaged_file_says_what_to_do(toy, text):
     (toy.folder / "toy.quick.json").write_text(text)
     with pytest.raises(ValueError, match=r"toy\.quick\.json is damaged; delete it"):

@@ -68,9 +68,19 @@ from tqdm.auto import tqdm
 
 from vaelite import profile as profiles
 from vaelite.digest import modules_digest
-from vaelite.files import replacing
+from vaelite.files import check_writable, replacing
 
 _NO_EXPERIMENTS = {"statistics"}
+# What reading a stored file relies on.
+_STORED = {
+    "base_seed": int,
+    "settings": dict,
+    "code_digest": str,
+    "versions": dict,
+    "hardware": list,
+    "seconds": int | float,
+    "cells": list,
+}
 _DIGITS = 10  # significant digits of a stored number
 
 
@@ -118,6 +128,7 @@ class Experiment:
             ValueError: if the profile does not exist, the cells are malformed, or the stored cells
                 come from other settings, seeds, code or versions.
             RuntimeError: if a cell fails; what was done before it is kept.
+            OSError: if the results cannot be written to ``folder``; said before the first cell.
         """
         if profile not in self.settings:
             known = ", ".join(self.settings)
@@ -137,6 +148,10 @@ class Experiment:
             "cells": [],
         }
         partial = folder and Path(folder) / f"{self.name}.{profile}.partial.json"
+        if partial:
+            complete = Path(folder) / f"{self.name}.{profile}.json"
+            for path in (partial, complete):
+                check_writable(path, "the results file")
         if resume and partial:
             _take_over(results, cells, partial)
         try:
@@ -145,7 +160,9 @@ class Experiment:
             if partial and results["cells"]:
                 _write(results, partial)
         if partial:
-            os.replace(partial, Path(folder) / f"{self.name}.{profile}.json")
+            # Not renamed: another run of the same may have finished, and taken it away.
+            _write(results, complete)
+            partial.unlink(missing_ok=True)
         return results
 
     def _run_remaining(
@@ -328,8 +345,9 @@ def _write(results: dict, path: Path) -> None:
 def _read(path: Path) -> dict:
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-        results["cells"], results["settings"], results["code_digest"]
-    except (ValueError, KeyError, TypeError):
+        if not all(isinstance(results[key], kind) for key, kind in _STORED.items()):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(
             f"{path.name} is damaged; delete it and run the experiment again."
         ) from None
