@@ -121,12 +121,12 @@ def _tally() -> str:
     ]
     verdicts = {record["id"]: record["verdict"] for record in records}
     counts = [
-        f"{list(verdicts.values()).count(verdict)} {verdict}"
+        f"{verdict}: {list(verdicts.values()).count(verdict)}"
         for verdict in claims.VERDICTS
         if verdict in verdicts.values()
     ]
     noun = "claim" if len(verdicts) == 1 else "claims"
-    return f"**{len(verdicts)} {noun}**: {', '.join(counts)}."
+    return f"**{len(verdicts)} {noun}**: {'; '.join(counts)}."
 
 
 def _badge(verdict: str) -> str:
@@ -140,7 +140,7 @@ def _numbers(numbers: dict[str, object]) -> str:
         else f"{name.replace('_', ' ')} = {value}"
         for name, value in numbers.items()
     ]
-    return ", ".join(shown) or "exact"
+    return ", ".join(shown) or "none recorded"
 
 
 def _provenance(experiment: experiments.Experiment, results: dict | None) -> tuple[object, ...]:
