@@ -76,9 +76,13 @@ def test_bad_sizes_are_named():
         nets.ConvEncoder((1, 8, 10), D)
     with pytest.raises(ValueError, match=r"image_shape must be \(C, H, W\)"):
         nets.ConvDecoder(D, (8, 8))
-    with pytest.raises(ValueError, match="hidden must be positive; got 0"):
+    with pytest.raises(ValueError, match="hidden must be a positive integer; got 0"):
         nets.MLP(7, (4, 0), 3)
-    with pytest.raises(ValueError, match="in_features must be positive; got -1"):
+    with pytest.raises(ValueError, match="in_features must be a positive integer; got -1"):
         nets.MLP(-1, (4,), 3)
-    with pytest.raises(ValueError, match="width must be positive; got 0"):
+    with pytest.raises(ValueError, match="width must be a positive integer; got 0"):
         nets.ConvDecoder(D, (1, 8, 8), width=0)
+    with pytest.raises(ValueError, match=r"a size of image_shape must be .* integer; got 8\.0"):
+        nets.ConvEncoder((1, 8.0, 8), D)
+    with pytest.raises(ValueError, match=r"in_features must be .* integer; got \(8, 12\)"):
+        nets.MLP((8, 12), (4,), 3)

@@ -336,3 +336,17 @@ def test_bad_settings_are_named():
             Gaussian(variance)
     with pytest.raises(ValueError, match="a minimum of -1"):
         Gaussian(torch.tensor([1.0, -1.0]))
+    with pytest.raises(TypeError, match="likelihood must be one of bernoulli, gaussian, or an"):
+        VAE.mlp(L, 4, D, likelihood=Gaussian)
+    for shape in ((L + 1,), (B, L)):  # the second would fit a batch, not a datum
+        with pytest.raises(ValueError, match=rf"shape \({L},\) of a datum; got"):
+            VAE.mlp(L, 4, D, likelihood=Gaussian(torch.ones(shape)))
+    for sizes, message in [
+        (((8, 12), 4, D), r"data_dim must be a positive integer; got \(8, 12\)"),
+        ((L, 4, 0), "latent_dim must be a positive integer; got 0"),
+        ((L, 4.5, D), r"hidden must be a positive integer; got 4\.5"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            VAE.mlp(*sizes)
+    with pytest.raises(ValueError, match=r"latent_dim must be a positive integer; got 3\.0"):
+        VAE.conv((1, 8, 12), 3.0)

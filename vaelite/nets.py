@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from vaelite._validation import check_count
+
 Activation = Callable[[], nn.Module]
 
 
@@ -60,10 +62,11 @@ class MLP(nn.Sequential):
         out_features: int,
         activation: Activation = nn.ReLU,
     ) -> None:
-        sizes = [in_features, *hidden, out_features]
-        _check_positive(in_features=in_features, out_features=out_features)
-        for size in hidden:
-            _check_positive(hidden=size)
+        sizes = [
+            check_count("in_features", in_features),
+            *(check_count("hidden", size) for size in hidden),
+            check_count("out_features", out_features),
+        ]
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), activation()]
@@ -103,7 +106,8 @@ class ConvEncoder(nn.Sequential):
         self, image_shape: tuple[int, int, int], out_features: int, width: int = 32
     ) -> None:
         channels, rows, columns = _quartered(image_shape)
-        _check_positive(out_features=out_features, width=width)
+        check_count("out_features", out_features)
+        check_count("width", width)
         super().__init__(
             nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1),
             nn.ReLU(),
@@ -137,7 +141,8 @@ class ConvDecoder(nn.Module):
     def __init__(self, latent_dim: int, image_shape: tuple[int, int, int], width: int = 32) -> None:
         super().__init__()
         channels, rows, columns = _quartered(image_shape)
-        _check_positive(latent_dim=latent_dim, width=width)
+        check_count("latent_dim", latent_dim)
+        check_count("width", width)
         self.start = (2 * width, rows, columns)
         self.expand = nn.Linear(latent_dim, 2 * width * rows * columns)
         self.refine = nn.Conv2d(2 * width, 2 * width, kernel_size=3, padding=1)
@@ -157,14 +162,8 @@ class ConvDecoder(nn.Module):
 
 def _quartered(image_shape: Sequence[int]) -> tuple[int, int, int]:
     shape = tuple(image_shape)
-    if len(shape) != 3 or any(size < 1 for size in shape) or shape[1] % 4 or shape[2] % 4:
+    if len(shape) != 3 or any(check_count("a size of image_shape", size) % 4 for size in shape[1:]):
         raise ValueError(
             f"image_shape must be (C, H, W) with H and W divisible by 4; got {image_shape}."
         )
-    return shape[0], shape[1] // 4, shape[2] // 4
-
-
-def _check_positive(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be positive; got {size}.")
+    return check_count("a size of image_shape", shape[0]), shape[1] // 4, shape[2] // 4

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaelite import gaussian
+from vaelite._validation import check_count
 from vaelite.nets import MLP, Activation, ConvDecoder, ConvEncoder, GaussianEncoder, as_float
 
 
@@ -136,7 +137,8 @@ class VAE(nn.Module):
         beta: weight of the KL term, an attribute that may change during training.
 
     Raises:
-        ValueError: if the likelihood is unknown.
+        TypeError: if the likelihood is neither a name nor an instance.
+        ValueError: if the likelihood is unknown, or its variance has another shape than a datum.
     """
 
     def __init__(
@@ -154,7 +156,7 @@ class VAE(nn.Module):
         self.decoder = decoder
         self.latent_dim = latent_dim
         self.data_shape = tuple(data_shape)
-        self.likelihood = _likelihood(likelihood)
+        self.likelihood = _likelihood(likelihood, self.data_shape)
         self.beta = beta
 
     @classmethod
@@ -178,7 +180,9 @@ class VAE(nn.Module):
             decoder_activation: the same in the decoder, by default as in the encoder.
             **options: ``likelihood`` and ``beta``; a subclass may take more.
         """
-        hidden = [hidden] if isinstance(hidden, int) else list(hidden)
+        check_count("data_dim", data_dim)
+        check_count("latent_dim", latent_dim)
+        hidden = list(hidden) if isinstance(hidden, Sequence) else [hidden]
         encoder = GaussianEncoder(MLP(data_dim, hidden, 2 * latent_dim, activation))
         decoder = MLP(latent_dim, hidden[::-1], data_dim, decoder_activation or activation)
         return cls(encoder, decoder, latent_dim, (data_dim,), **options)
@@ -195,6 +199,7 @@ class VAE(nn.Module):
             width: channels at half resolution.
             **options: ``likelihood`` and ``beta``; a subclass may take more.
         """
+        check_count("latent_dim", latent_dim)
         encoder = GaussianEncoder(ConvEncoder(image_shape, 2 * latent_dim, width))
         decoder = ConvDecoder(latent_dim, image_shape, width)
         return cls(encoder, decoder, latent_dim, image_shape, **options)
@@ -365,10 +370,22 @@ class VAE(nn.Module):
         self.likelihood.check(low, high)
 
 
-def _likelihood(likelihood: str | Likelihood) -> Likelihood:
-    if not isinstance(likelihood, str):
-        return likelihood
+def _likelihood(likelihood: str | Likelihood, data_shape: tuple[int, ...]) -> Likelihood:
     known = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+    if isinstance(likelihood, nn.Module):
+        # Of a wrong shape, broadcasting would make noise per datum, or images out of vectors.
+        variance = getattr(likelihood, "raw_log_var", None)
+        if variance is not None and variance.shape not in ((), data_shape):
+            raise ValueError(
+                f"variance must be one number or have the shape {data_shape} of a datum; "
+                f"got {tuple(variance.shape)}."
+            )
+        return likelihood
+    if not isinstance(likelihood, str):
+        raise TypeError(
+            f"likelihood must be one of {', '.join(known)}, or an instance such as Gaussian(); "
+            f"got {likelihood!r}."
+        )
     if likelihood not in known:
         raise ValueError(f"likelihood is {likelihood!r}; it must be one of {', '.join(known)}.")
     return known[likelihood]()

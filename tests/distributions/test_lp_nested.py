@@ -349,6 +349,13 @@ def test_bad_trees(tree, message):
         LpNested(tree)
 
 
+def test_parameters_and_points_of_the_wrong_type():
+    with pytest.raises(TypeError, match="p0 must be a number or a tensor; got 'two'"):
+        IndependentSubspaces([2, 3], "two", 2.2)
+    with pytest.raises(TypeError, match=r"z must be a floating-point tensor; got torch\.int64"):
+        LpNested((2.0, 3)).log_prob(torch.ones(2, 3, dtype=torch.long))
+
+
 def test_wrong_width_and_nan():
     prior = IndependentSubspaces([2, 3], 2.1, 2.2, validate_args=True)
     with pytest.raises(ValueError):

@@ -17,9 +17,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from vaelite._validation import check_count
+
 
 def log_abs(z: Tensor) -> Tensor:
     """``log |z|``, finite at zero and with gradient zero there."""
+    if not z.is_floating_point():
+        raise TypeError(f"z must be a floating-point tensor; got {z.dtype}.")
     return z.abs().clamp_min(torch.finfo(z.dtype).tiny).log()
 
 
@@ -44,7 +48,11 @@ def _positive(name: str, value: Any, values_too: bool = True) -> Tensor:
 
     Values are worth a look where they come from a user.  In a training loop it costs a GPU a halt.
     """
-    value = value if torch.is_tensor(value) else torch.as_tensor(value, dtype=torch.float64)
+    if not torch.is_tensor(value):
+        try:
+            value = torch.as_tensor(value, dtype=torch.float64)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name} must be a number or a tensor; got {value!r}.") from None
     if not value.is_floating_point():
         raise ValueError(f"{name} must be a float; got {value.dtype}.")
     if values_too and not bool((value > 0).all() and value.isfinite().all()):
@@ -56,12 +64,6 @@ def _sample_options(*given: Any) -> dict[str, Any]:
     """Samples live where the tensors among the parameters live, else where new tensors do."""
     like = next((value for value in given if torch.is_tensor(value)), torch.empty(0))
     return {"dtype": like.dtype, "device": like.device}
-
-
-def _count(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a positive integer; got {value!r}.")
-    return value
 
 
 class ExponentialPower(Distribution):
@@ -236,7 +238,7 @@ def _parse(tree: Any) -> tuple:
     return (
         p,
         *(
-            _parse(child) if isinstance(child, tuple) else _count("a child of the tree", child)
+            _parse(child) if isinstance(child, tuple) else check_count("a child of the tree", child)
             for child in tree[1:]
         ),
     )
@@ -341,7 +343,7 @@ class IndependentSubspaces(Distribution):
         validate_args: bool | None = None,
     ) -> None:
         """See the class."""
-        self.sizes = tuple(_count("a subspace's size", size) for size in sizes)
+        self.sizes = tuple(check_count("a subspace's size", size) for size in sizes)
         if not self.sizes:
             raise ValueError("sizes is empty; there must be at least one subspace.")
         values_too = validate_args is not False
