@@ -1,0 +1,275 @@
+"""Many models as one stack, against each model trained alone."""
+
+import itertools
+import math
+import signal
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from vaelite.disentangle import BetaTCVAE, FactorVAE
+from vaelite.isa import ISATCVAE, ISAVAE, ISAPrior
+from vaelite.seeds import bytes_needed
+from vaelite.training import Linear, fit, fit_seeds
+from vaelite.vae import VAE, Gaussian
+
+N, L, D, B = 37, 16, 6, 11
+SHAPE = (L, [12, 9], D)
+TWO_BETAS = list(itertools.product([3, 5], [0.5, 4.0]))
+
+
+@pytest.fixture
+def data():
+    return torch.randint(
+        0, 256, (N, L), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+
+
+@pytest.fixture
+def double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def isa(**options):
+    return ISAPrior((2, 4), learned=True, **options)
+
+
+MAKERS = {
+    "vae": lambda seed, beta=1.0: VAE.mlp(*SHAPE, beta=beta),
+    "gaussian": lambda seed, beta=1.0: VAE.mlp(
+        *SHAPE, beta=beta, likelihood=Gaussian(learned=True)
+    ),
+    "beta-TCVAE": lambda seed, beta=1.0: BetaTCVAE.mlp(*SHAPE, beta=beta, dataset_size=N),
+    "FactorVAE": lambda seed, beta=1.0: FactorVAE.mlp(
+        *SHAPE, gamma=beta, discriminator_hidden=(8,)
+    ),
+    "ISA-VAE": lambda seed, beta=1.0: ISAVAE.mlp(*SHAPE, beta=beta, prior=isa()),
+    "ISA p0": lambda seed, p0=2.1: ISAVAE.mlp(*SHAPE, prior=isa(p0=1.5 + p0)),
+    "ISA-TCVAE": lambda seed, beta=1.0: ISATCVAE.mlp(
+        *SHAPE, beta=beta, dataset_size=N, prior=isa()
+    ),
+    "convolutional": lambda seed, beta=1.0: VAE.conv((1, 4, 4), D, width=3, beta=beta),
+}
+
+
+def together(make, data, runs, **options):
+    options = {"steps": 20, "batch_size": B, "lr": 1e-2, "progress": False, **options}
+    return fit_seeds(make, data, runs, **options)
+
+
+def alone(make, data, run, **options):
+    run = run if isinstance(run, tuple) else (run,)
+    options.pop("at_once", None)
+    options = {"steps": 20, "batch_size": B, "lr": 1e-2, "progress": False, **options}
+    torch.manual_seed(run[0])
+    model = make(*run)
+    return model, fit(model, data, seed=run[0], **options)
+
+
+def assert_equal_to_solo_runs(make, data, runs, *, rtol, **options):
+    models, histories = together(make, data, runs, **options)
+    assert len(models) == len(histories) == len(runs)
+    for run, model, history in zip(runs, models, histories, strict=True):
+        solo, expected = alone(make, data, run, **options)
+        for name, value in solo.named_parameters():
+            error = (model.get_parameter(name) - value).abs().max()
+            assert error <= rtol * max(1.0, value.abs().max()), (run, name, error)
+        for name, value in solo.named_buffers():
+            torch.testing.assert_close(model.get_buffer(name), value, rtol=rtol, atol=rtol)
+        assert history.steps.tolist() == expected.steps.tolist()
+        assert history.parts.keys() == expected.parts.keys()
+        for name, values in expected.parts.items():
+            np.testing.assert_allclose(history[name], values, rtol=10 * rtol, atol=10 * rtol)
+    return models
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_each_run_equals_its_solo_run(name, data, double):
+    models = assert_equal_to_solo_runs(MAKERS[name], data, TWO_BETAS, rtol=1e-10)
+    first = [next(model.parameters()) for model in models]
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(first, 2))
+
+
+@pytest.mark.parametrize("name", ["vae", "ISA-VAE", "beta-TCVAE"])
+def test_each_run_equals_its_solo_run_in_single_precision(name, data):
+    assert_equal_to_solo_runs(MAKERS[name], data, [0, 1, 2], rtol=1e-5)
+
+
+def test_groups_schedules_and_tuples_of_tensors(data, double):
+    class Labelled(VAE):
+        def validate(self, data):
+            super().validate(data[0])
+
+        def loss(self, batch, noise=None):
+            x, label = batch
+            loss, parts = super().loss(x, noise)
+            return loss * label.double().mean(), parts
+
+    schedules = {"beta": Linear(0.0, 3.0, 15), "lr": Linear(0.0, 1e-2, 9)}
+    assert_equal_to_solo_runs(
+        lambda seed, beta: Labelled.mlp(*SHAPE, beta=beta),
+        (data, torch.arange(N)),
+        [*TWO_BETAS, (7, 1.0)],
+        rtol=1e-10,
+        schedules=schedules,
+        at_once=2,
+        log_every=3,
+    )
+
+
+class Noisy(nn.Module):
+    """A model with every kind of noise that is known, a buffer, a matrix without bias."""
+
+    def __init__(self, weight=1.0):
+        super().__init__()
+        self.layer = nn.Linear(L, D, bias=False)
+        self.norm = nn.BatchNorm1d(D)
+        self.weight = weight
+        self.frozen = nn.Parameter(torch.ones(D), requires_grad=False)
+        self.unused = nn.Parameter(torch.ones(3))
+
+    def loss(self, batch, noise=None):
+        z = self.norm(self.layer(batch)) * self.frozen
+        z = z + torch.randn_like(z) + torch.randn(D, dtype=z.dtype) * torch.rand_like(z)
+        deep = F.linear(z.unsqueeze(0) + torch.rand(2, 1, D), self.layer.weight.T)
+        flat = F.linear(z[0], self.layer.weight.T)
+        square = deep.square().mean() + flat.square().mean()
+        return self.weight * square, {"square": square}
+
+    def after_step(self, batch):
+        with torch.no_grad():
+            self.frozen.add_(0.1 * torch.randn(D) + batch.mean())
+
+
+def test_noise_buffers_and_a_second_update(data, double):
+    models = assert_equal_to_solo_runs(
+        lambda seed, weight: Noisy(weight), data, TWO_BETAS, rtol=1e-10
+    )
+    for model in models:
+        assert model.norm.num_batches_tracked == 20
+        assert torch.equal(model.unused, torch.ones(3))
+
+
+def test_a_model_owns_its_tensors_afterwards(data):
+    models, _ = together(MAKERS["vae"], data, range(3))
+    for model in models:
+        for parameter in model.parameters():
+            assert parameter.untyped_storage().nbytes() == parameter.nbytes
+
+
+def test_the_callers_generator_is_left_alone(data):
+    state = torch.get_rng_state()
+    together(MAKERS["FactorVAE"], data, range(2), progress=True)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_divergence_names_the_run_the_step_and_the_part(data):
+    class Diverging(VAE):
+        def kl(self, mean, log_var, z):
+            return super().kl(mean, log_var, z) * self.factor
+
+    def make(seed, factor):
+        model = Diverging.mlp(*SHAPE)
+        model.factor = factor
+        return model
+
+    with pytest.raises(FloatingPointError, match=r"run 4, inf: .* at step 1: kl is inf"):
+        together(make, data, [(4, 1.0), (4, math.inf), (5, 1.0)])
+
+
+def test_ctrl_c_stops_after_the_step(data):
+    class Interrupted(VAE):
+        count = 0
+
+        def after_step(self, batch):
+            self.count += 1
+            if self.count == 7:
+                signal.raise_signal(signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 7 of 20"):
+        together(lambda seed: Interrupted.mlp(*SHAPE), data, [0])
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_memory_is_reported_and_decides_the_groups(data, capsys, monkeypatch):
+    together(MAKERS["vae"], data, range(3), progress=True)
+    shown = capsys.readouterr().err
+    assert "3 of 3 runs at once, about" in shown and "MiB" in shown and "20/20" in shown
+    assert "loss" in shown
+    monkeypatch.setattr("vaelite.training._CPU_BUDGET", 1)
+    together(MAKERS["vae"], data, range(3), progress=True)
+    shown = capsys.readouterr().err
+    assert "1 of 3 runs at once" in shown and "60/60" in shown
+    together(MAKERS["vae"], data, range(3))
+    assert capsys.readouterr().err == ""
+
+
+def test_the_estimate_counts_parameters_and_activations():
+    model = VAE.mlp(100, [50], 4)
+    parameters = 4 * sum(p.nbytes for p in model.parameters())
+    small, large = (bytes_needed(model, torch.rand(rows, 100)) for rows in (1, 1000))
+    assert parameters < small < 1.1 * parameters
+    # Per datum at least data, hidden layers and logits, each twice, and not ten times that.
+    floor = 2 * 4 * 1000 * (100 + 50 + 50 + 100)
+    assert floor < large - parameters < 10 * floor
+
+
+def test_models_that_do_not_stack_are_named(data):
+    def sizes(seed):
+        return VAE.mlp(L, [seed], D)
+
+    with pytest.raises(ValueError, match=r"encoder\.net\.0\.weight is \(\(7, 16\).*\(\(8, 16\)"):
+        together(sizes, data, [7, 8])
+
+    def other(seed):
+        model = VAE.mlp(*SHAPE)
+        model.likelihood.custom = [lambda x: x]
+        return model
+
+    with pytest.raises(ValueError, match=r"differ in likelihood\.custom, which is no number"):
+        together(other, data, [0, 1])
+    same = VAE.mlp(*SHAPE)
+    with pytest.raises(ValueError, match="build a new model at each call"):
+        together(lambda seed: same, data, [0, 1])
+
+
+def test_a_loss_that_vmap_cannot_run_is_explained(data):
+    class Branching(VAE):
+        def kl(self, mean, log_var, z):
+            return super().kl(mean, log_var, z) if mean.sum() > 0 else mean.sum(-1)
+
+    class Bernoulli(VAE):
+        def kl(self, mean, log_var, z):
+            return torch.bernoulli(torch.sigmoid(mean)).sum(-1)
+
+    for cls in (Branching, Bernoulli):
+        with pytest.raises(RuntimeError) as caught:
+            together(lambda seed, cls=cls: cls.mlp(*SHAPE), data, [0, 1])
+        assert f"fit_seeds runs {cls.__name__}.loss" in caught.value.__notes__[0]
+
+
+def test_bad_settings_are_named(data):
+    make = MAKERS["vae"]
+    for options, message in [
+        ({"batch_size": N + 1}, "batch_size must be between 1 and the 37 data; got 38"),
+        ({"steps": 0}, "steps must be positive; got 0"),
+        ({"at_once": 0}, "at_once must be positive; got 0"),
+        ({"log_every": 0}, "log_every must be positive; got 0"),
+        ({"schedules": {"alpha": Linear(0, 1, 2)}}, "sets 'alpha'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            together(make, data, [0, 1], **options)
+    with pytest.raises(ValueError, match="at least one run; got none"):
+        together(make, data, [])
+    with pytest.raises(ValueError, match="seed must not be negative; got -1"):
+        together(make, data, [0, -1])
+    with pytest.raises(TypeError, match="got ndarray"):
+        together(make, data.numpy(), [0])
+    with pytest.raises(ValueError, match=r"shape \(B, 16\)"):
+        together(make, data[:, :5], [0])
