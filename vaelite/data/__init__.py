@@ -13,14 +13,16 @@ import inspect
 from types import ModuleType
 from typing import Any
 
-from vaelite.data import digits, heads, mnist, sprites
+from vaelite.data import cars3d, digits, dsprites, heads, mnist, sprites
 from vaelite.data.cache import DataError, RealSet
 from vaelite.data.dataset import Dataset
 
 __all__ = ["DataError", "Dataset", "load", "names", "real_set", "summary"]
 
 _MODULES: dict[str, ModuleType] = {
+    "cars3d": cars3d,
     "digits": digits,
+    "dsprites": dsprites,
     "heads": heads,
     "mnist": mnist,
     "sprites": sprites,

@@ -18,8 +18,8 @@ class Dataset:
 
     Attributes:
         name: the name in the registry.
-        x: ``(N, H, W)`` uint8 images, where 255 is full ink; the same as
-            :class:`~vaelite.packed.PackedImages`, one bit a pixel; or ``(N, ...)`` floats.
+        x: ``(N, H, W)`` uint8 images, where 255 is full ink, in colour ``(N, 3, H, W)``; the same
+            as :class:`~vaelite.packed.PackedImages`, one bit a pixel; or ``(N, ...)`` floats.
         source: ``real``, ``stand-in`` (made by code) or ``re-rendering`` (made by code after real
             images, and nearly equal to them).
         citation: whom to credit.

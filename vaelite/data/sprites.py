@@ -61,13 +61,7 @@ def load(
     Raises:
         ValueError: if there are not five positive steps, or ``size`` is not positive.
     """
-    if len(steps) != len(CLASSES) or any(type(step) is not int or step < 1 for step in steps):
-        raise ValueError(f"steps must be five positive integers; got {steps!r}.")
-    ranges = [
-        torch.arange(0, count, step, device=device)
-        for count, step in zip(CLASSES, steps, strict=True)
-    ]
-    factors = torch.cartesian_prod(*ranges)
+    factors = grid(steps, device)
     if packed:
         x = PackedImages.pack(render(chunk, size) for chunk in factors.split(2**14))
     else:
@@ -84,6 +78,25 @@ def load(
             "dSprites: Disentanglement testing Sprites dataset, 2017. Drawn here by a formula."
         ),
     )
+
+
+def grid(steps: Sequence[int], device: torch.device | str | None = None) -> Tensor:
+    """Return the classes ``(N, 5)`` of a regular grid, the last one changing fastest.
+
+    Args:
+        steps: of shape, scale, orientation, x and y take every first, second, third ... class.
+        device: where to put them.
+
+    Raises:
+        ValueError: if there are not five positive steps.
+    """
+    if len(steps) != len(CLASSES) or any(type(step) is not int or step < 1 for step in steps):
+        raise ValueError(f"steps must be five positive integers; got {steps!r}.")
+    ranges = [
+        torch.arange(0, count, step, device=device)
+        for count, step in zip(CLASSES, steps, strict=True)
+    ]
+    return torch.cartesian_prod(*ranges)
 
 
 def render(
