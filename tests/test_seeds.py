@@ -257,17 +257,17 @@ def test_a_loss_that_vmap_cannot_run_is_explained(data):
 def test_bad_settings_are_named(data):
     make = MAKERS["vae"]
     for options, message in [
-        ({"batch_size": N + 1}, "batch_size must be between 1 and the 37 data; got 38"),
-        ({"steps": 0}, "steps must be positive; got 0"),
-        ({"at_once": 0}, "at_once must be positive; got 0"),
-        ({"log_every": 0}, "log_every must be positive; got 0"),
+        ({"batch_size": N + 1}, "batch_size must be an integer between 1 and the 37 data; got 38"),
+        ({"steps": 0}, "steps must be a positive integer; got 0"),
+        ({"at_once": 0}, "at_once must be a positive integer; got 0"),
+        ({"log_every": 0}, "log_every must be a positive integer; got 0"),
         ({"schedules": {"alpha": Linear(0, 1, 2)}}, "sets 'alpha'"),
     ]:
         with pytest.raises(ValueError, match=message):
             together(make, data, [0, 1], **options)
     with pytest.raises(ValueError, match="at least one run; got none"):
         together(make, data, [])
-    with pytest.raises(ValueError, match="seed must not be negative; got -1"):
+    with pytest.raises(ValueError, match="seed must be an integer that is not negative; got -1"):
         together(make, data, [0, -1])
     with pytest.raises(TypeError, match="got ndarray"):
         together(make, data.numpy(), [0])

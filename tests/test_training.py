@@ -1,3 +1,4 @@
+import errno
 import math
 import signal
 from types import SimpleNamespace
@@ -158,7 +159,7 @@ def test_schedules_set_attributes_and_the_step_size(data):
     assert same(frozen, start)
     with pytest.raises(ValueError, match="sets 'alpha', which the model does not have"):
         run(make(), data, schedules={"alpha": Linear(0, 1, 2)})
-    with pytest.raises(ValueError, match="steps must be positive; got 0"):
+    with pytest.raises(ValueError, match="steps must be a positive integer; got 0"):
         Linear(0.0, 1.0, 0)
 
 
@@ -336,9 +337,49 @@ def test_a_foreign_file_is_named(data, tmp_path):
     torch.save({"step": 3}, path)
     with pytest.raises(ValueError, match="was not written by fit"):
         run(make(), data, checkpoint=path, resume=True)
+    torch.save({"settings": {}}, path)
+    with pytest.raises(ValueError, match="was not written by fit"):
+        run(make(), data, checkpoint=path, resume=True)
+    path.write_text("hello world")
+    with pytest.raises(ValueError, match="damaged or no checkpoint"):
+        run(make(), data, checkpoint=path, resume=True)
     torch.save(make(), path)  # a pickled object: never executed
     with pytest.raises(ValueError, match="damaged or no checkpoint"):
         run(make(), data, checkpoint=path, resume=True)
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_before_the_first_step(data, tmp_path):
+    model = Recorder()
+    with pytest.raises(OSError, match=r"checkpoint .* cannot be written"):
+        run(model, data, checkpoint=tmp_path)
+    assert not model.batches
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(data, tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    run(make(), data, checkpoint=path)
+    before = path.read_bytes()
+
+    def save(state, file):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(OSError, match=r"run\.pt could not be written after step 30: No space left"):
+        run(make(), data, checkpoint=path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_resuming_with_another_step_size_or_too_few_steps(data, tmp_path):
+    path = tmp_path / "run.pt"
+    run(make(), data, checkpoint=path)
+    with pytest.raises(ValueError, match=r"steps is 20, but checkpoint .* is 30 steps old"):
+        run(make(), data, steps=20, checkpoint=path, resume=True)
+    resumed, changed = make(), make()
+    run(resumed, data, steps=40, checkpoint=path, resume=True, lr=1e-5)
+    run(changed, data, steps=40, lr=1e-5, schedules={"lr": lambda s: 1e-3 if s < 30 else 1e-5})
+    assert same(resumed, changed)
 
 
 def test_bad_data_stop_before_the_first_step(data):
@@ -357,15 +398,26 @@ def test_bad_data_stop_before_the_first_step(data):
 
 def test_bad_settings_are_named(data):
     for options, message in [
-        ({"batch_size": N + 1}, "batch_size must be between 1 and the 23 data; got 24"),
+        ({"batch_size": N + 1}, "batch_size must be an integer between 1 and the 23 data; got 24"),
+        ({"batch_size": 2.0}, r"between 1 and the 23 data; got 2\.0"),
         ({"batch_size": 0}, "got 0"),
-        ({"steps": 0}, "steps must be positive; got 0"),
-        ({"seed": -1}, "seed must not be negative; got -1"),
-        ({"log_every": 0}, "log_every must be positive; got 0"),
+        ({"steps": 0}, "steps must be a positive integer; got 0"),
+        ({"steps": 2.5}, r"steps must be a positive integer; got 2\.5"),
+        ({"seed": -1}, "seed must be an integer that is not negative; got -1"),
+        ({"seed": None}, "seed must be an integer that is not negative; got None"),
+        ({"lr": -1e-3}, r"lr must be a positive finite number; got -0\.001"),
+        ({"lr": math.nan}, "lr must be a positive finite number; got nan"),
+        ({"log_every": 0}, "log_every must be a positive integer; got 0"),
         ({"resume": True}, "checkpoint names no file"),
     ]:
         with pytest.raises(ValueError, match=message):
             run(make(), data, **options)
+    with pytest.raises(TypeError, match=r"schedules\['beta'\] must be a function of the step"):
+        run(make(), data, schedules={"beta": 1.0})
+    with pytest.raises(TypeError, match=r"model must be a torch Module with loss.*; got VAE"):
+        run(VAE, data)
+    with pytest.raises(ValueError, match="model has no parameter to train"):
+        run(make().requires_grad_(False), data)
     with pytest.raises(TypeError, match="got ndarray"):
         run(make(), data.numpy())
     with pytest.raises(ValueError, match=r"equally many rows; got \[23, 22\]"):

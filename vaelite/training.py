@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -18,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vaelite.files import replacing
+from vaelite._validation import check_count
+from vaelite.files import check_writable, replacing
 from vaelite.nets import as_float
 from vaelite.packed import PackedImages
 from vaelite.seeds import Stack, bytes_needed
@@ -52,8 +53,7 @@ class Linear:
 
     def __post_init__(self) -> None:
         """Check the number of steps."""
-        if self.steps < 1:
-            raise ValueError(f"steps must be positive; got {self.steps}.")
+        check_count("steps", self.steps)
 
     def __call__(self, step: int) -> float:
         """Return the value at a step, counted from 0."""
@@ -135,7 +135,8 @@ def fit(
         checkpoint: a file to save to: while training, when interrupted, and at the end.  Always
             either whole or absent.
         checkpoint_seconds: time between two checkpoints.
-        resume: go on from ``checkpoint`` where it exists, as if the run had never stopped.
+        resume: go on from ``checkpoint`` where it exists, as if the run had never stopped; with
+            another ``lr``, as if the step size had changed there.
 
     Returns:
         The losses and their parts over time.
@@ -144,18 +145,20 @@ def fit(
         TypeError: if the data are no tensors.
         ValueError: if a setting is out of range, the data are unfit for the model, or the
             checkpoint is damaged or belongs to another model or another run.
+        OSError: if the checkpoint cannot be written; before the first step where that is known.
         FloatingPointError: if the loss becomes NaN or infinite; names the step and the part.  The
             last checkpoint is older than the damage.
         KeyboardInterrupt: on ctrl-C, after the step in progress and a checkpoint.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be positive; got {steps}.")
     if resume and checkpoint is None:
         raise ValueError("resume is True, but checkpoint names no file to go on from.")
+    if checkpoint is not None:
+        check_writable(checkpoint, "checkpoint")
+    _check_model(model)
     device = _device(device) if device is not None else next(model.parameters()).device
     dtype = next(model.parameters()).dtype
     tensors, single = _tensors(data)
-    _check_sizes(tensors, batch_size)
+    _check_settings(tensors, steps, batch_size, lr, log_every)
     if hasattr(model, "validate"):
         model.validate(_shown_to_validate(tensors, single))
     schedules = dict(schedules or {})
@@ -174,9 +177,10 @@ def fit(
     with _global_noise(_stream(seed, 1), device), _interrupt_flag() as interrupted:
         done, seconds_before = 0, 0.0
         if saved is not None:
-            _check_checkpoint(saved, checkpoint, model, settings)
+            _check_checkpoint(saved, checkpoint, model, settings, steps)
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
+            optimizer.param_groups[0]["lr"] = lr  # a run that diverged goes on with a smaller one
             batches.load_state(saved["batches"])
             log.load_state(saved["log"])
             _set_noise_state(saved["noise"], device)
@@ -200,8 +204,15 @@ def fit(
                 "seconds": seconds(),
                 "settings": settings,
             }
-            with replacing(checkpoint) as file:
-                torch.save(state, file)
+            try:
+                with replacing(checkpoint) as file:
+                    torch.save(state, file)
+            except (OSError, RuntimeError) as error:  # torch.save may raise either
+                reason = getattr(error, "strerror", None) or error
+                raise OSError(
+                    f"checkpoint {checkpoint} could not be written after step {done}: {reason}; "
+                    "an older one is kept."
+                ) from error
 
         bar = tqdm(total=steps, initial=done, disable=not progress, unit="step")
         model.train()
@@ -227,12 +238,13 @@ def fit(
                 if interrupted.is_set():
                     raise KeyboardInterrupt(_interrupted(done, steps, checkpoint, save))
             log.close(done)
+            total = seconds()
             if checkpoint is not None:
                 save()
         finally:
             bar.close()
             model.train(was_training)
-        return History(np.array(log.steps, dtype=int), log.arrays(), seconds())
+        return History(np.array(log.steps, dtype=int), log.arrays(), total)
 
 
 def fit_seeds(
@@ -291,14 +303,13 @@ def fit_seeds(
     runs = [entry if isinstance(entry, tuple) else (entry,) for entry in seeds]
     if not runs:
         raise ValueError("seeds must name at least one run; got none.")
-    if steps < 1:
-        raise ValueError(f"steps must be positive; got {steps}.")
-    if at_once is not None and at_once < 1:
-        raise ValueError(f"at_once must be positive; got {at_once}.")
+    if at_once is not None:
+        check_count("at_once", at_once)
     tensors, single = _tensors(data)
-    _check_sizes(tensors, batch_size)
+    _check_settings(tensors, steps, batch_size, lr, log_every)
     every = max(1, min(100, steps // 100)) if log_every is None else log_every
     first = _make(make_model, runs[0])
+    _check_model(first)
     device = _device(device) if device is not None else next(first.parameters()).device
     if hasattr(first, "validate"):
         first.validate(_shown_to_validate(tensors, single))
@@ -378,8 +389,11 @@ def _fit_stack(
         for done in range(1, steps + 1):
             for model in models:
                 _apply(schedules, done - 1, model, optimizer)
-            index = torch.stack([stream.next() for stream in batches])  # (S, B)
-            batch = tuple(_ready(tensor[index], dtype) for tensor in tensors)
+            index = torch.cat([stream.next() for stream in batches])
+            batch = tuple(
+                _ready(tensor.index_select(0, index), dtype).unflatten(0, (len(runs), batch_size))
+                for tensor in tensors
+            )
             losses, parts = stack.losses(batch, single)
             optimizer.zero_grad(set_to_none=True)
             losses.sum().backward()
@@ -481,8 +495,6 @@ class _Log:
     """Collects losses on the device and looks at them only every so many steps."""
 
     def __init__(self, every: int) -> None:
-        if every < 1:
-            raise ValueError(f"log_every must be positive; got {every}.")
         self.every = every
         self.names: list[str] = []
         self.steps: list[int] = []
@@ -605,22 +617,47 @@ def _check_schedules(schedules: Mapping[str, Schedule] | None, model: nn.Module)
     for name in schedules or {}:
         if name != "lr" and not hasattr(model, name):
             raise ValueError(f"schedules sets {name!r}, which the model does not have.")
+        if not callable(schedules[name]):
+            raise TypeError(
+                f"schedules[{name!r}] must be a function of the step; got {schedules[name]!r}."
+            )
 
 
-def _check_sizes(tensors: list[Tensor], batch_size: int) -> None:
+def _check_model(model: nn.Module) -> None:
+    if not (isinstance(model, nn.Module) and hasattr(model, "loss")):
+        kind = getattr(model, "__name__", type(model).__name__)
+        raise TypeError(f"model must be a torch Module with loss(batch); got {kind}.")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("model has no parameter to train; at least one must require gradients.")
+
+
+def _check_settings(
+    tensors: list[Tensor | PackedImages],
+    steps: int,
+    batch_size: int,
+    lr: float,
+    log_every: int | None,
+) -> None:
+    check_count("steps", steps)
+    if log_every is not None:
+        check_count("log_every", log_every)
+    if not (isinstance(lr, Real) and 0 < lr < math.inf):
+        raise ValueError(f"lr must be a positive finite number; got {lr!r}.")
     if not tensors or any(tensor.ndim == 0 for tensor in tensors):
         raise ValueError("data must hold at least one tensor, each with a first dimension of data.")
     sizes = [len(tensor) for tensor in tensors]
     if len(set(sizes)) > 1:
         raise ValueError(f"the tensors of data must have equally many rows; got {sizes}.")
-    if not 1 <= batch_size <= sizes[0]:
-        raise ValueError(f"batch_size must be between 1 and the {sizes[0]} data; got {batch_size}.")
+    if not (isinstance(batch_size, Integral) and 1 <= batch_size <= sizes[0]):
+        raise ValueError(
+            f"batch_size must be an integer between 1 and the {sizes[0]} data; got {batch_size!r}."
+        )
 
 
 def _stream(seed: int, index: int) -> int:
     """Return the seed of one of a run's independent streams of random numbers."""
-    if seed < 0:
-        raise ValueError(f"seed must not be negative; got {seed}.")
+    if not (isinstance(seed, Integral) and seed >= 0):
+        raise ValueError(f"seed must be an integer that is not negative; got {seed!r}.")
     return int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
 
 
@@ -663,7 +700,7 @@ def _interrupt_flag() -> Iterator[threading.Event]:
 
     def handle(*_: Any) -> None:
         if flag.is_set():
-            raise KeyboardInterrupt("interrupted twice: the step in progress is lost.")
+            raise KeyboardInterrupt("interrupted twice: what no checkpoint holds is lost.")
         flag.set()
 
     signal.signal(signal.SIGINT, handle)
@@ -691,14 +728,17 @@ def _check_parameters(model: nn.Module, done: int) -> None:
             )
 
 
+_SAVED = {"model", "optimizer", "batches", "log", "noise", "step", "seconds", "settings"}
+
+
 def _load(checkpoint: str | os.PathLike) -> dict[str, Any]:
     try:
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # bytes at random make the unpickler raise whatever it likes
         raise ValueError(
             f"checkpoint {checkpoint} is damaged or no checkpoint; delete it to start afresh."
         ) from error
-    if not isinstance(saved, dict) or "settings" not in saved:
+    if not isinstance(saved, dict) or not _SAVED <= saved.keys():
         raise ValueError(f"checkpoint {checkpoint} was not written by fit.")
     return saved
 
@@ -713,6 +753,7 @@ def _check_checkpoint(
     checkpoint: str | os.PathLike,
     model: nn.Module,
     settings: dict[str, int],
+    steps: int,
 ) -> None:
     """Insist that a checkpoint belongs to this model and to this run."""
     theirs, ours = _shapes(saved["model"]), _shapes(model.state_dict())
@@ -728,3 +769,8 @@ def _check_checkpoint(
                 f"checkpoint {checkpoint} belongs to another run: {name} was "
                 f"{saved['settings'].get(name)}, and is {value} now."
             )
+    if saved["step"] > steps:
+        raise ValueError(
+            f"steps is {steps}, but checkpoint {checkpoint} is {saved['step']} steps old already; "
+            "steps counts those of the earlier run too."
+        )
