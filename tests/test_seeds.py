@@ -12,6 +12,7 @@ from torch import nn
 
 from vaelite.disentangle import BetaTCVAE, FactorVAE
 from vaelite.isa import ISATCVAE, ISAVAE, ISAPrior
+from vaelite.packed import PackedImages
 from vaelite.seeds import bytes_needed
 from vaelite.training import Linear, fit, fit_seeds
 from vaelite.vae import VAE, Gaussian
@@ -120,6 +121,11 @@ def test_groups_schedules_and_tuples_of_tensors(data, double):
         at_once=2,
         log_every=3,
     )
+
+
+def test_packed_images(data, double):
+    packed = PackedImages.pack((data > 127).reshape(N, 2, 8))
+    assert_equal_to_solo_runs(MAKERS["vae"], packed, [0, 1], rtol=1e-10)
 
 
 class Noisy(nn.Module):
