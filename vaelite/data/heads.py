@@ -165,7 +165,7 @@ def _check_size(size: int) -> None:
 
 def _at_once(size: int, device: torch.device) -> int:
     """Return how many heads to draw at once: on a CPU, what its cache holds."""
-    rays = 2**16 if device.type == "cpu" else 2**23
+    rays = 2**15 if device.type == "cpu" else 2**23
     return max(1, rays // (_SAMPLES * size) ** 2)
 
 
