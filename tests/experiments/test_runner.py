@@ -33,8 +33,8 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.delenv("VAELITE_SEED", raising=False)
     monkeypatch.setattr(experiments, "names", lambda: ["toy"])
 
-    def make(run_cell=run_cell, cells=cells, code_digest="abc", settings=SETTINGS):
-        return Experiment("toy", settings, cells, run_cell, code_digest)
+    def make(run_cell=run_cell, cells=cells, code_digest="abc", settings=SETTINGS, run_cells=None):
+        return Experiment("toy", settings, cells, run_cell, code_digest, run_cells)
 
     make.folder = tmp_path
     return make
@@ -311,3 +311,45 @@ def test_every_experiment_of_the_package_keeps_the_protocol(name):
         settings = experiments._plain(dict(settings), "settings")
         experiments._check_cells(name, experiment.cells(settings))
     assert len(experiment.code_digest) == 64
+
+
+def grouped(calls, fail_at=None):
+    """A run_cells that notes the seeds of each call, and is interrupted once, at that call."""
+
+    def run(group, settings):
+        calls.append([(cell["beta"], cell["seed"]) for cell in group])
+        if len(calls) - 1 == fail_at:
+            raise KeyboardInterrupt
+        return [run_cell(cell, settings) for cell in group]
+
+    return run
+
+
+TOGETHER = {**SETTINGS, "quick": {"repeats": 3, "betas": [1.0, 5.0], "at_once": 2}}
+
+
+def test_seeds_of_one_setting_run_together(toy):
+    calls = []
+    experiment = toy(run_cell=None, settings=TOGETHER, run_cells=grouped(calls))
+    results = experiment.run("quick", progress=False)
+    assert calls == [[(1.0, 0), (1.0, 1)], [(1.0, 2)], [(5.0, 0), (5.0, 1)], [(5.0, 2)]]
+    one_by_one = toy(settings=TOGETHER).run("quick", progress=False)
+    assert without_times(results) == without_times(one_by_one)
+
+
+def test_a_run_of_groups_resumes_at_the_group_that_was_interrupted(toy):
+    whole = toy(settings=TOGETHER).run("quick", progress=False)
+    calls = []
+    broken = toy(run_cell=None, settings=TOGETHER, run_cells=grouped(calls, fail_at=2))
+    with pytest.raises(KeyboardInterrupt):
+        broken.run("quick", folder=toy.folder, progress=False)
+    resumed = broken.run("quick", folder=toy.folder, resume=True, progress=False)
+    assert without_times(resumed) == without_times(whole)
+    assert len(calls) == 5
+    assert calls[2] == calls[3]
+
+
+def test_a_group_returns_as_many_results_as_it_has_cells(toy):
+    short = toy(run_cell=None, settings=TOGETHER, run_cells=lambda group, settings: [{}])
+    with pytest.raises(RuntimeError, match=r"1 more seeds\) failed: .*1 results for 2 cells"):
+        short.run("quick", progress=False)

@@ -38,6 +38,12 @@ The rules that make a stored number worth something:
   as null, which reads back as None.
 - Data sets are loaded inside ``run_cell`` (``vaelite.data`` caches them).
 
+Where many seeds train faster together (:func:`vaelite.training.fit_seeds`), a module defines
+``run_cells(cells, settings)`` in place of ``run_cell``.  It is called with consecutive cells that
+differ in nothing but the seed, at most ``settings["at_once"]`` of them, and returns a list of what
+was measured.  A cell's seconds are then its share of the group's, and an interruption costs a
+group.
+
 ``python -m vaelite reproduce NAME --profile P`` runs the cells and writes
 ``book/results/NAME.P.json``; ``--resume`` continues a run that was stopped.  A chapter reads it::
 
@@ -61,6 +67,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +77,7 @@ from vaelite import profile as profiles
 from vaelite.digest import modules_digest
 from vaelite.files import check_writable, replacing
 
-_NO_EXPERIMENTS = {"statistics"}
+_NO_EXPERIMENTS = {"statistics", "isa"}
 # What reading a stored file relies on.
 _STORED = {
     "base_seed": int,
@@ -94,13 +101,16 @@ class Experiment:
         cells: makes the list of cells from settings.
         run_cell: runs one cell: ``run_cell(cell, settings)`` returns what was measured.
         code_digest: digest of the code that the numbers depend on.
+        run_cells: runs cells that differ in the seed alone, in place of ``run_cell``, and returns
+            a list.
     """
 
     name: str
     settings: Mapping[str, Mapping[str, Any]]
     cells: Callable[[dict], list[dict]]
-    run_cell: Callable[[dict, dict], dict]
+    run_cell: Callable[[dict, dict], dict] | None
     code_digest: str
+    run_cells: Callable[[list[dict], dict], list[dict]] | None = None
 
     def run(
         self,
@@ -177,16 +187,20 @@ class Experiment:
             disable=not progress,
         )
         with bar:
-            for cell in cells[done:]:
+            for group in self._groups(cells[done:], results["settings"]):
                 start = time.perf_counter()
                 try:
-                    result = _plain(self.run_cell(dict(cell), dict(results["settings"])), "result")
+                    measured = self._run_group(group, results["settings"])
                 except Exception as error:
-                    message = f"{self.name}: cell {cell} failed: {type(error).__name__}: {error}"
-                    raise RuntimeError(message) from error
-                seconds = round(time.perf_counter() - start, 3)
-                results["cells"].append({"cell": cell, "result": result, "seconds": seconds})
-                results["seconds"] = round(results["seconds"] + seconds, 3)
+                    more = f" (and {len(group) - 1} more seeds)" if len(group) > 1 else ""
+                    raise RuntimeError(
+                        f"{self.name}: cell {group[0]}{more} failed: "
+                        f"{type(error).__name__}: {error}"
+                    ) from error
+                seconds = round((time.perf_counter() - start) / len(group), 3)
+                for cell, result in zip(group, measured, strict=True):
+                    results["cells"].append({"cell": cell, "result": result, "seconds": seconds})
+                results["seconds"] = round(results["seconds"] + seconds * len(group), 3)
                 # Asked after the cell, when the experiment has loaded torch if it ever does.
                 if (here := hardware()) not in results["hardware"]:
                     results["hardware"].append(here)
@@ -194,7 +208,27 @@ class Experiment:
                     _write(results, partial)
                     # Of a long list of short cells, writing takes a few per cent of the time.
                     next_write = now + max(1.0, 30 * (time.monotonic() - now))
-                bar.update()
+                bar.update(len(group))
+
+    def _groups(self, cells: list[dict], settings: dict) -> list[list[dict]]:
+        """Split cells into what is run together: single cells, or seeds of the same setting."""
+        if self.run_cells is None:
+            return [[cell] for cell in cells]
+        limit, groups = settings["at_once"], []
+        for _, same in groupby(cells, key=lambda cell: cell | {"seed": None}):
+            same = list(same)
+            groups += [same[start : start + limit] for start in range(0, len(same), limit)]
+        return groups
+
+    def _run_group(self, group: list[dict], settings: dict) -> list[dict]:
+        """Return what was measured, as JSON holds it; nobody can change what was asked for."""
+        group, settings = [dict(cell) for cell in group], dict(settings)
+        if self.run_cells is None:
+            return [_plain(self.run_cell(group[0], settings), "result")]
+        measured = [_plain(result, "result") for result in self.run_cells(group, settings)]
+        if len(measured) != len(group):
+            raise ValueError(f"run_cells returned {len(measured)} results for {len(group)} cells.")
+        return measured
 
 
 def names() -> list[str]:
@@ -215,8 +249,9 @@ def get(name: str) -> Experiment:
         name=name,
         settings=module.SETTINGS,
         cells=module.cells,
-        run_cell=module.run_cell,
+        run_cell=getattr(module, "run_cell", None),
         code_digest=modules_digest(module.__name__, without=[__name__]),
+        run_cells=getattr(module, "run_cells", None),
     )
 
 
