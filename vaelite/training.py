@@ -270,8 +270,10 @@ def fit_seeds(
         history = fit(model, data, seed=seed, ...)
 
     The models' parameters are stacked, so that a layer of all models is one batched product
-    (:class:`vaelite.seeds.Stack`).  That pays where networks are small, and on a GPU.  Each run
-    has its own batches and its own noise.  ``after_step`` is called for one model after the other.
+    (:class:`vaelite.seeds.Stack`).  That pays where networks and batches are small.  Where one
+    run's arithmetic fills a processor already, nothing is gained, and a CPU's cache may be lost.
+    Each run has its own batches and its own noise.  ``after_step`` is called for one model after
+    the other, and gains nothing.
 
     Args:
         make_model: builds one model from a run's seed and setting.  The models may differ in the
