@@ -182,6 +182,14 @@ def test_a_truncated_cache_is_noticed_and_mended(site):
     assert len(data.load("mnist")) == 5
 
 
+def test_an_array_in_the_archives_place_is_noticed(site):
+    site.cache.mkdir()
+    with open(site.cache / "mnist.npz", "wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(DataError, match="is damaged"):
+        data.load("mnist")
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", b"not a zip file at all"])
 def test_a_file_that_is_no_archive_is_noticed(site, content):
     site.cache.mkdir()
@@ -214,9 +222,10 @@ class Bomb:
 
 def test_a_folder_that_cannot_be_written_to(site):
     site.cache.write_text("a file where the folder should be")
-    with pytest.raises(DataError, match="set VAELITE_DATA to a folder") as e:
+    with pytest.raises(DataError, match=r"mnist\.npz.*set VAELITE_DATA to a folder") as e:
         mnist.REAL.fetch()
     assert one_sentence(e)
+    assert site.requests == []  # said before the download
 
 
 def test_bad_split(site):

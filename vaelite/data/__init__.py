@@ -72,6 +72,6 @@ def summary(name: str) -> str:
 
 
 def _module(name: str) -> ModuleType:
-    if name not in _MODULES:
+    if name not in names():
         raise ValueError(f"there is no data set {name!r}; there are: {', '.join(_MODULES)}.")
     return _MODULES[name]

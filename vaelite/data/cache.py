@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,9 @@ import numpy as np
 import pooch
 import requests
 
-from vaelite.files import replacing
+from vaelite.files import check_writable, replacing
+
+_ELSEWHERE = "set VAELITE_DATA to a folder with room that you may write to."
 
 
 class DataError(RuntimeError):
@@ -65,6 +65,11 @@ class RealSet:
         Raises:
             DataError: if that fails; the cache is then as it was.
         """
+        try:
+            check_writable(self.path, self.path.name)
+        except OSError as error:
+            message = str(error).removesuffix(".")
+            raise DataError(f"{message}; {_ELSEWHERE}") from error
         with tempfile.TemporaryDirectory() as downloads:
             originals = {name: self._download(name, downloads) for name in self.files}
             arrays = self.convert(originals)
@@ -78,8 +83,7 @@ class RealSet:
                 np.savez_compressed(file, **arrays)
         except OSError as error:
             raise DataError(
-                f"{self.name} cannot be kept in {self.path.parent} ({_reason(error)}); set "
-                "VAELITE_DATA to a folder with room that you may write to."
+                f"{self.name} cannot be kept in {self.path.parent} ({_reason(error)}); {_ELSEWHERE}"
             ) from error
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -93,7 +97,7 @@ class RealSet:
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
-        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error):
+        except Exception:  # bytes at random make the readers raise whatever they like
             arrays = {}
         if not self._is_right(arrays):
             raise DataError(
