@@ -122,3 +122,31 @@ def test_shape_of_the_log_ratio_follows_leading_dimensions():
 def test_bad_samples(q, p, message):
     with pytest.raises(ValueError, match=message):
         DensityRatio(2).fit(q, p)
+
+
+def test_bad_types_and_settings():
+    z = torch.zeros(10, 2)
+    with pytest.raises(TypeError, match=r"samples_q must be a tensor of .*; got ndarray"):
+        DensityRatio(2).fit(z.numpy(), z)
+    with pytest.raises(TypeError, match=r"samples_p must be .*32; got torch\.float64"):
+        DensityRatio(2).fit(z, z.double())
+    for options, message in [
+        ({"batch_size": 0}, "batch_size must be a positive integer; got 0"),
+        ({"max_epochs": 0}, "max_epochs must be a positive integer; got 0"),
+        ({"held_out": math.nan}, "held_out must lie between 0 and 1; got nan"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            DensityRatio(2).fit(z, z, **options)
+    with pytest.raises(ValueError, match="lr must be positive and finite; got nan"):
+        DensityRatio(2, lr=math.nan)
+    with pytest.raises(ValueError, match=r"z must end in 2 coordinates; got \(2, 10\)"):
+        DensityRatio(2).log_ratio(z.T)
+
+
+def test_divergence_is_named_and_the_best_state_restored():
+    torch.manual_seed(0)
+    q, p = gaussian_pair(64)
+    ratio = DensityRatio(2, (8,), lr=1e30)
+    with pytest.raises(FloatingPointError, match=r"diverged in epoch \d+: the held-out loss is "):
+        ratio.fit(q, p)
+    assert all(torch.isfinite(parameter).all() for parameter in ratio.parameters())

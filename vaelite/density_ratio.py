@@ -13,6 +13,7 @@ Sources: Sugiyama, Suzuki and Kanamori (2012); Kim and Mnih (2018), section 3.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaelite._validation import check_count
 from vaelite.nets import MLP
 
 
@@ -37,8 +39,8 @@ class DensityRatio(nn.Module):
 
     def __init__(self, dim: int, hidden: Sequence[int] = (64, 64), *, lr: float = 1e-3) -> None:
         super().__init__()
-        if lr <= 0:
-            raise ValueError(f"lr must be positive; got {lr}.")
+        if not 0 < lr < math.inf:
+            raise ValueError(f"lr must be positive and finite; got {lr}.")
         self.dim = dim
         self.lr = lr
         self.net = MLP(dim, hidden, 1, activation=lambda: nn.LeakyReLU(0.2))
@@ -46,6 +48,8 @@ class DensityRatio(nn.Module):
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """Return T(z) in nats, ``(..., D) -> (...)``; gradients flow to z."""
+        if z.shape[-1:] != (self.dim,):
+            raise ValueError(f"z must end in {self.dim} coordinates; got {tuple(z.shape)}.")
         return self.net(z).squeeze(-1)
 
     def kl(self, samples_q: Tensor) -> Tensor:
@@ -122,10 +126,18 @@ class DensityRatio(nn.Module):
             The held-out loss after each epoch, in nats.
 
         Raises:
+            TypeError: if the samples are not tensors of the estimator's precision.
             ValueError: if the samples do not have the shape, are not finite, or are too few to
-                hold any out.
+                hold any out, or ``batch_size`` or ``max_epochs`` is not positive.
+            FloatingPointError: if the held-out loss becomes NaN or infinite.
         """
+        check_count("batch_size", batch_size)
+        check_count("max_epochs", max_epochs)
+        dtype = next(self.parameters()).dtype
         for name, samples in (("samples_q", samples_q), ("samples_p", samples_p)):
+            if not isinstance(samples, Tensor) or samples.dtype != dtype:
+                kind = samples.dtype if isinstance(samples, Tensor) else type(samples).__name__
+                raise TypeError(f"{name} must be a tensor of {dtype}; got {kind}.")
             if samples.ndim != 2 or samples.shape[1] != self.dim:
                 raise ValueError(f"{name} must be (N, {self.dim}); got {tuple(samples.shape)}.")
             if not bool(samples.isfinite().all()):
@@ -135,6 +147,8 @@ class DensityRatio(nn.Module):
                 f"there must be as many samples of q as of p; got {len(samples_q)} and "
                 f"{len(samples_p)}: the ratio would absorb the difference."
             )
+        if not 0 < held_out < 1:
+            raise ValueError(f"held_out must lie between 0 and 1; got {held_out}.")
         count = round(held_out * len(samples_q))
         if not 1 <= count < len(samples_q):
             raise ValueError(
@@ -158,6 +172,12 @@ class DensityRatio(nn.Module):
                 self.step(train_q[of_q], train_p[of_p])
             with torch.no_grad():
                 losses.append(self.loss(test_q, test_p).item())
+            if not math.isfinite(losses[-1]):
+                self.load_state_dict(best)
+                raise FloatingPointError(
+                    f"the density ratio diverged in epoch {len(losses)}: the held-out loss is "
+                    f"{losses[-1]:g}; try a smaller step size."
+                )
             if _index_of_minimum(losses) == len(losses) - 1:
                 best = copy.deepcopy(self.state_dict())
         self.load_state_dict(best)
