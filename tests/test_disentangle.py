@@ -207,6 +207,18 @@ def test_models_train(cls):
         assert not torch.equal(before, model.discriminator.net[0].weight)
 
 
+def test_shapes_that_would_be_broadcast_are_named():
+    z, mean, log_var = toy(6)
+    weights = disentangle.log_stratified_weights(6, 20, dtype=z.dtype)
+    prior = standard_normal(z)
+    with pytest.raises(ValueError, match=r"log_prior must have the shape \(6,\).* got \(6, 1\)"):
+        disentangle.kl_terms(z, mean, log_var, prior[:, None], weights)
+    with pytest.raises(ValueError, match=r"log_weights \(6, 6\); got \(6,\) and \(6,\)"):
+        disentangle.kl_terms(z, mean, log_var, prior, weights[0])
+    with pytest.raises(ValueError, match="dataset_size must be a positive integer; got 0"):
+        small(BetaTCVAE, dataset_size=0)
+
+
 def test_factorvae_resumes_exactly(tmp_path):
     data = (torch.rand(64, 12, generator=torch.Generator().manual_seed(0)) > 0.5).float()
     options = {"batch_size": 16, "progress": False, "seed": 3}

@@ -110,3 +110,5 @@ def test_sizes_must_sum_to_the_latent_dimension():
         small(prior=ISAPrior([2, 4]))
     with pytest.raises(ValueError, match="p must be positive"):
         ISAPrior([2, 3], p=-1.0)
+    with pytest.raises(TypeError, match="prior must be an ISAPrior; got list"):
+        small(prior=[2, 3])

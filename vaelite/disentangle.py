@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from vaelite import gaussian
+from vaelite._validation import check_count
 from vaelite.density_ratio import DensityRatio, frozen
 from vaelite.vae import VAE
 
@@ -65,7 +66,7 @@ def log_stratified_weights(batch_size: int, dataset_size: int, **options) -> Ten
     """
     if not 2 <= batch_size <= dataset_size:
         raise ValueError(
-            f"a batch needs between 2 and {dataset_size} data (the data set); got {batch_size}."
+            f"a batch needs between 2 and {dataset_size} data (dataset_size); got {batch_size}."
         )
     own = -math.log(dataset_size)
     other = math.log((dataset_size - 1) / (dataset_size * (batch_size - 1)))
@@ -102,7 +103,16 @@ def kl_terms(
 
     Returns:
         The terms, ``(B,)`` each; their means over the batch are the estimates.
+
+    Raises:
+        ValueError: if ``log_prior`` or ``log_weights`` has another shape.
     """
+    size = len(z)  # anything else would be broadcast, and come out wrong
+    if log_prior.shape != (size,) or log_weights.shape != (size, size):
+        raise ValueError(
+            f"log_prior must have the shape {(size,)} and log_weights {(size, size)}; "
+            f"got {tuple(log_prior.shape)} and {tuple(log_weights.shape)}."
+        )
     pairs = pairwise_log_density(z, mean, log_var)
     log_q_given_x = gaussian.log_density(z, mean, log_var)
     log_q = torch.logsumexp(log_weights + pairs.sum(-1), dim=1)
@@ -124,7 +134,7 @@ class BetaTCVAE(VAE):
 
     def __init__(self, *args, dataset_size: int, **options) -> None:
         super().__init__(*args, **options)
-        self.dataset_size = dataset_size
+        self.dataset_size = check_count("dataset_size", dataset_size)
 
     def loss(self, batch: Tensor, noise: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its parts in nats a datum; see :meth:`vaelite.vae.VAE.loss`."""

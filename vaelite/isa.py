@@ -71,6 +71,8 @@ class _WithISAPrior:
 
     def __init__(self, *args, prior: ISAPrior, **options) -> None:
         super().__init__(*args, **options)
+        if not isinstance(prior, ISAPrior):
+            raise TypeError(f"prior must be an ISAPrior; got {type(prior).__name__}.")
         if sum(prior.sizes) != self.latent_dim:
             raise ValueError(
                 f"the subspace sizes {prior.sizes} sum to {sum(prior.sizes)}; "
