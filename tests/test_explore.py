@@ -316,6 +316,22 @@ def test_panels_that_differ_between_frames_are_named(compute, message):
     assert "compute(k=2)" in str(caught.value)
 
 
+def test_arguments_of_the_wrong_type_are_named():
+    curve = Curve([0, 1], [0, 1])
+    with pytest.raises(TypeError, match="curves must be a list of Curve; got Curve"):
+        Panel(curves=curve)
+    with pytest.raises(TypeError, match="points must be a list of Points; got"):
+        Panel(points=[curve])
+    with pytest.raises(ValueError, match=r"xlim must be .low, high.*; got 3"):
+        Panel(curves=[curve], xlim=3)
+    assert Panel(curves=[curve], text=3.5).text == "3.5"
+    for values in ([float("nan")], [None, 1]):
+        with pytest.raises(ValueError, match="'k' takes finite numbers and strings; got"):
+            Control(values, "k")
+    with pytest.raises(ValueError, match="'k' needs a list of values; got 5"):
+        Control(5, "k")
+
+
 def test_other_bad_calls():
     control = {"k": Control([1, 2], "k")}
     with pytest.raises(ValueError, match="alt is empty"):

@@ -46,7 +46,7 @@ def test_image_grid_keeps_colours():
     assert figures.image_grid(images, columns=4, gap=0).shape == (2, 12, 3)
 
 
-@pytest.mark.parametrize("shape", [(3,), (3, 4), (1, 2, 3, 4, 5)])
+@pytest.mark.parametrize("shape", [(3,), (3, 4), (1, 2, 3, 4, 5), (0, 2, 3)])
 def test_image_grid_wants_images(shape):
     with pytest.raises(ValueError, match="images must be"):
         figures.image_grid(np.zeros(shape), columns=2)
@@ -55,6 +55,14 @@ def test_image_grid_wants_images(shape):
 def test_image_grid_wants_columns():
     with pytest.raises(ValueError, match="columns must be positive"):
         figures.image_grid(np.zeros((1, 2, 2)), columns=0)
+
+
+@pytest.mark.parametrize("covariance", [np.eye(3), np.full((2, 2), np.nan)])
+def test_an_ellipse_wants_a_covariance(covariance):
+    figure, axes = figures.subplots()
+    with pytest.raises(ValueError, match=r"covariance must be \(2, 2\) and finite"):
+        figures.covariance_ellipse(axes, np.zeros(2), covariance)
+    plt.close(figure)
 
 
 def test_a_figure_without_alternative_text_is_refused():

@@ -22,9 +22,10 @@ import itertools
 import json
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,11 @@ class Panel:
     equal_aspect: bool = False
 
     def __post_init__(self) -> None:  # noqa: D105
+        for name, kind in (("curves", Curve), ("points", Points)):
+            marks = getattr(self, name)
+            if not isinstance(marks, Sequence) or not all(isinstance(m, kind) for m in marks):
+                raise TypeError(f"{name} must be a list of {kind.__name__}; got {marks!r}.")
+        self.text = str(self.text)
         if self.image is not None:
             self.image = np.asarray(self.image)
             if self.image.dtype != np.uint8:
@@ -143,7 +149,7 @@ class Panel:
             limits = getattr(self, name)
             if limits is None:
                 continue
-            low, high = (float(limit) for limit in limits)
+            low, high = (float(limit) for limit in limits) if np.size(limits) == 2 else (0, 0)
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise ValueError(f"{name} must be (low, high) with low < high; got {limits}.")
             setattr(self, name, (low, high))
@@ -177,9 +183,17 @@ class Control:
     start_index: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:  # noqa: D105
+        if not isinstance(self.values, Iterable):
+            raise ValueError(f"control {self.label!r} needs a list of values; got {self.values!r}.")
         self.values = [v.item() if hasattr(v, "item") else v for v in self.values]
         if not self.label.strip():
             raise ValueError("a control's label is empty; a reader needs to know what it turns.")
+        for value in self.values:
+            number = isinstance(value, Real) and math.isfinite(value)
+            if not (number or isinstance(value, str)):
+                raise ValueError(
+                    f"control {self.label!r} takes finite numbers and strings; got {value!r}."
+                )
         if not self.values:
             raise ValueError(f"control {self.label!r} has no values.")
         if len(set(self.values)) < len(self.values):

@@ -88,8 +88,14 @@ def covariance_ellipse(
 
     Returns:
         The ellipse, already added to ``axes``.
+
+    Raises:
+        ValueError: if ``covariance`` has another shape or is not finite.
     """
-    variances, directions = np.linalg.eigh(np.asarray(covariance))
+    covariance = np.asarray(covariance)
+    if covariance.shape != (2, 2) or not np.isfinite(covariance).all():
+        raise ValueError(f"covariance must be (2, 2) and finite; got {covariance.tolist()}.")
+    variances, directions = np.linalg.eigh(covariance)
     width, height = 2 * deviations * np.sqrt(np.maximum(variances, 0))
     angle = np.degrees(np.arctan2(directions[1, 0], directions[0, 0]))
     ellipse = Ellipse(np.asarray(mean), width, height, angle=angle, **{"fill": False, **options})
@@ -109,11 +115,14 @@ def image_grid(images: np.ndarray, columns: int, *, gap: int = 1, fill: float = 
         ``(rows * (H + gap) - gap, columns * (W + gap) - gap[, 3])``.
 
     Raises:
-        ValueError: if ``images`` has another number of dimensions, or ``columns`` is not positive.
+        ValueError: if ``images`` is empty or has another number of dimensions, or ``columns`` is
+            not positive.
     """
     images = np.asarray(images)
-    if images.ndim not in (3, 4):
-        raise ValueError(f"images must be (N, H, W) or (N, H, W, 3); got {images.shape}.")
+    if images.ndim not in (3, 4) or not images.size:
+        raise ValueError(
+            f"images must be (N, H, W) or (N, H, W, 3), not empty; got {images.shape}."
+        )
     if columns < 1:
         raise ValueError(f"columns must be positive; got {columns}.")
     count, height, width = images.shape[:3]
