@@ -71,6 +71,12 @@ def test_check_raises_when_the_verdict_is_not_the_expected_one(capsys):
         claims.check("test.1", True, "true")
 
 
+@pytest.mark.parametrize("value", [float("nan"), np.inf, np.ones(3), None])
+def test_numbers_are_what_a_notebook_can_hold(value):
+    with pytest.raises(ValueError, match="angle must be a finite number or a string; got"):
+        claims.check("test.1", True, angle=value)
+
+
 def test_the_line_does_not_depend_on_the_numbers(capsys):
     claims.check("test.1", (0.2, 0.4), threshold=0.0, seeds=3)
     first = capsys.readouterr().out

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from vaelite import profile
 from vaelite.chapter import in_notebook
 
@@ -122,7 +124,7 @@ def check(
 
     Raises:
         ClaimError: if the verdict is not ``expect``.
-        ValueError: if ``expect`` is no verdict, or the evidence is malformed.
+        ValueError: if ``expect`` is no verdict, the evidence is malformed, or a number is not one.
     """
     if expect not in VERDICTS:
         raise ValueError(f"expect is {expect!r}; it must be one of {', '.join(VERDICTS)}.")
@@ -131,7 +133,7 @@ def check(
     if not isinstance(evidence, bool) and threshold is not None:
         low, high = (float(bound) for bound in evidence)
         numbers = {"low": low, "high": high, "threshold": threshold, **numbers}
-    _show(claim, found, {name: _plain(value) for name, value in numbers.items()})
+    _show(claim, found, {name: _plain(name, value) for name, value in numbers.items()})
     if found != expect:
         shown = ", ".join(f"{name} = {value}" for name, value in numbers.items()) or evidence
         raise ClaimError(
@@ -140,9 +142,14 @@ def check(
     return found
 
 
-def _plain(value: float | int | str) -> float | int | str:
+def _plain(name: str, value: float | int | str) -> float | int | str:
     """Turn NumPy and torch scalars into what JSON can hold."""
-    return value.item() if hasattr(value, "item") else value
+    value = value.item() if hasattr(value, "item") and np.size(value) == 1 else value
+    if not isinstance(value, int | float | str) or (
+        isinstance(value, float) and not math.isfinite(value)
+    ):
+        raise ValueError(f"{name} must be a finite number or a string; got {value!r}.")
+    return value
 
 
 def _show(claim: Claim, found: str, numbers: dict[str, float | int | str]) -> None:
