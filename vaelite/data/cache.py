@@ -1,7 +1,8 @@
 """Real data sets: downloaded once, checked, converted, and kept as ``NAME.npz``.
 
 The cache folder is ``VAELITE_DATA``, by default the user's own cache folder.  A file is in it
-either whole and correct or not at all.
+either whole and correct or not at all.  An original file that a reader has, and lays there under
+its own name, takes the place of the download.
 """
 
 from __future__ import annotations
