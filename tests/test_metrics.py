@@ -146,7 +146,19 @@ def test_bytes_and_images_are_taken():
 
 def test_bad_settings_are_named():
     model, x = Given(torch.zeros(3, 2)), torch.zeros(2, 1)
-    with pytest.raises(ValueError, match="samples must be positive; got 0"):
+    with pytest.raises(ValueError, match="samples must be a positive integer; got 0"):
         log_marginal_likelihood(model, x, 0)
-    with pytest.raises(ValueError, match="chunk must be positive; got 0"):
+    with pytest.raises(ValueError, match="chunk must be a positive integer; got 0"):
         log_marginal_likelihood(model, x, 3, 0)
+    with pytest.raises(ValueError, match=r"samples must be a positive integer; got 2\.5"):
+        log_marginal_likelihood(model, x, 2.5)
+    with pytest.raises(TypeError, match="x must be a tensor; got ndarray"):
+        log_marginal_likelihood(model, x.numpy(), 3)
+
+
+def test_bad_data_are_named():
+    model, x = VAE.mlp(7, 4, D), torch.rand(B, 7)
+    with pytest.raises(ValueError, match="data must lie between 0 and 1 for a Bernoulli"):
+        log_marginal_likelihood(model, x - 1, 3)
+    with pytest.raises(ValueError, match="data must be finite"):
+        log_marginal_likelihood(model, x * math.nan, 3)

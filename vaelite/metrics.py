@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from vaelite._validation import check_count
+
 # Pixels that one chunk decodes by default: a few megabytes of activations, which stay in a CPU's
 # cache; a GPU wants more to do at once.
 _PIXELS_ON_CPU = 2**20
@@ -41,15 +43,18 @@ def log_marginal_likelihood(
         ``(B,)`` nats.
 
     Raises:
-        ValueError: if ``samples`` or ``chunk`` is not positive.
+        TypeError: if ``x`` is not a tensor.
+        ValueError: if ``samples`` or ``chunk`` is not positive, or the model refuses the data.
     """
-    if samples < 1:
-        raise ValueError(f"samples must be positive; got {samples}.")
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a tensor; got {type(x).__name__}.")
+    if hasattr(model, "validate"):
+        model.validate(x)
+    check_count("samples", samples)
     if chunk is None:
         budget = _PIXELS_ON_GPU if x.device.type == "cuda" else _PIXELS_ON_CPU
         chunk = max(1, budget // max(1, x[:1].numel()))
-    if chunk < 1:
-        raise ValueError(f"chunk must be positive; got {chunk}.")
+    check_count("chunk", chunk)
     # All samples of a few data: then each datum is encoded once.
     samples_at_once = min(samples, chunk)
     data_at_once = max(1, chunk // samples_at_once)
