@@ -211,7 +211,7 @@ def fit(
                 reason = getattr(error, "strerror", None) or error
                 raise OSError(
                     f"checkpoint {checkpoint} could not be written after step {done}: {reason}; "
-                    "an older one is kept."
+                    "what was there before is kept."
                 ) from error
 
         bar = tqdm(total=steps, initial=done, disable=not progress, unit="step")
