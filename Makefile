@@ -93,6 +93,6 @@ $(STAMP): requirements.txt pyproject.toml | $(VENV)/uv
 	@touch $@
 
 $(BENCH)/installed: pyproject.toml | $(VENV)/uv
-	@$(PYTHON) -m uv venv --quiet --python $(PYTHON) $(BENCH)
+	@$(PYTHON) -m uv venv --quiet --clear --python $(PYTHON) $(BENCH)
 	@$(PYTHON) -m uv pip install --quiet --python $(BENCH)/bin/python --editable ".[bench]"
 	@touch $@

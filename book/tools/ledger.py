@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
+import comparisons
 import notebooks
 from nbformat import NotebookNode
 
@@ -69,13 +70,13 @@ def paper_versus_ours() -> str:
         header = ("Profile", "Runs", "Seeds", "Hardware", "Time", "Code")
         summary = (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
         parts += [f"## `{name}`", summary, table(rows, header)]
-        if hasattr(module, "comparison"):
+        if compare := getattr(comparisons, name, None):
             for level in profile.PROFILES:
                 results = experiments.load_results(name, level)
                 if results is not None:
                     parts += [
                         f"The paper's numbers beside ours (profile {level}):",
-                        table(module.comparison(results), ("Quantity", "Paper", "Ours")),
+                        table(compare(results), ("Quantity", "Paper", "Ours")),
                     ]
     return "\n\n".join(parts) if parts else "No experiment exists yet."
 
