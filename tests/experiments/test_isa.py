@@ -1,0 +1,206 @@
+"""What the ISA-VAE experiments measure, and how they choose, on cases whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from vaelite.distributions import IndependentSubspaces
+from vaelite.experiments import get, isa
+
+METHODS = [
+    "beta-vae",
+    "beta-tcvae",
+    "factor-vae",
+    "isa-vae",
+    "isa-tcvae",
+    "isa-vae learned",
+    "isa-vae matched-scale",
+    "vae sampled-kl",
+    "ica-vae p=4",
+]
+TINY = {
+    "data": {"name": "sprites", "size": 8, "steps": [1, 3, 20, 16, 16]},  # 48 images
+    "factors": ["shape", "scale", "x"],
+    "encoder": [7],
+    "decoder": [6, 5],
+    "discriminator": 4,
+    "sizes": [2, 1],
+    "exponents": [2.1, 2.2],
+    "batch_size": 8,
+    "lr": 1e-2,
+    "steps": 12,
+    "mig_samples": 20,
+    "at_once": 4,
+}
+
+
+def cell(method, seed=0, strength=1.0):
+    return {"method": method, "gamma" if method == "factor-vae" else "beta": strength, "seed": seed}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_and_is_measured(method):
+    results = isa.run_cells([cell(method, 0), cell(method, 1)], TINY)
+    assert len(results) == 2
+    for result in results:
+        assert result["reconstruction"] > result["reconstruction_at_start"]
+        assert result["elbo"] == pytest.approx(result["reconstruction"] - result["kl"])
+        assert len(result["mig_histogram_by_factor"]) == 3
+        assert 0 <= result["active"] <= 3
+    assert results[0]["reconstruction"] != results[1]["reconstruction"]
+    exponents = results[0]["exponents"]
+    if method == "isa-vae learned":
+        assert len(exponents) == 2
+        assert exponents[0] != pytest.approx(2.0, abs=1e-3)  # it moved
+        assert exponents[1] == 2.0  # a subspace of one has no use for an exponent
+    elif method.startswith(("isa", "ica", "vae")):
+        expected = {"ica-vae p=4": 4.0, "vae sampled-kl": 2.0}.get(method, 2.2)
+        assert exponents == pytest.approx([expected] * 2)
+    else:
+        assert exponents is None
+
+
+def test_all_methods_start_from_the_same_weights():
+    def weights(method):
+        torch.manual_seed(5)
+        model = isa.make_model(cell(method), TINY, 64, 48)
+        return torch.cat(
+            [p.flatten() for p in [*model.encoder.parameters(), *model.decoder.parameters()]]
+        )
+
+    first = weights(METHODS[0])
+    for method in METHODS[1:]:
+        assert torch.equal(weights(method), first)
+
+
+def test_the_sampled_kl_is_that_of_the_normal_prior():
+    model = isa.make_model(cell("vae sampled-kl"), TINY, 64, 48)
+    torch.manual_seed(0)
+    mean, log_var = torch.randn(1, 3), torch.randn(1, 3)
+    z = mean + torch.exp(0.5 * log_var) * torch.randn(200_000, 3)
+    estimates = model.kl(mean, log_var, z)
+    exact = isa.VAE.kl(model, mean, log_var, z)
+    error = estimates.std() / len(z) ** 0.5
+    assert abs(estimates.mean() - exact) < 4 * error
+
+
+def test_an_unknown_method_is_named():
+    with pytest.raises(ValueError, match="no method 'gan'; there are: beta-vae"):
+        isa.make_model(cell("gan"), TINY, 64, 48)
+
+
+@pytest.mark.parametrize("sizes", [(2, 2), (4, 3, 3), (1,)])
+@pytest.mark.parametrize(("p0", "p"), [(2.0, 2.0), (2.1, 2.2), (2.1, 1.9), (4.0, 4.0), (1.0, 3.0)])
+def test_matched_scale_gives_variance_one(sizes, p0, p):
+    torch.manual_seed(1)
+    scale = isa.matched_scale(sizes, p0, p)
+    z = IndependentSubspaces(sizes, p0, p, scale).sample((200_000,))
+    square = z.square().mean(1)  # over the coordinates
+    assert abs(square.mean() - 1) < 4 * square.std() / len(square) ** 0.5
+    if p0 == p == 2.0:
+        assert scale == pytest.approx(2.0)  # the standard normal
+
+
+def test_the_scale_moves_no_kl_when_the_codes_move_with_it():
+    """Why s cannot matter at the optimum: rescale prior and posterior alike."""
+    torch.manual_seed(2)
+    mean, log_var, noise = torch.randn(3, 50, 5).double()
+    kls = []
+    for s in (1.0, 3.7):
+        factor = s ** (1 / 2.1)  # the prior at s is the prior at 1, stretched
+        q = torch.distributions.Normal(factor * mean, factor * torch.exp(0.5 * log_var))
+        z = factor * (mean + torch.exp(0.5 * log_var) * noise)
+        p = IndependentSubspaces((3, 2), 2.1, 2.2, torch.tensor(s).double())
+        kls.append(q.log_prob(z).sum(-1) - p.log_prob(z))
+    torch.testing.assert_close(*kls, rtol=1e-6, atol=1e-6)
+
+
+class Known(torch.nn.Module):
+    """An encoder with the mean (10 x0, 0.1 x0, 0) and unit variance."""
+
+    def forward(self, x):
+        first = 10 * x[:, :1]
+        mean = torch.cat([first, 0.01 * first, torch.zeros_like(first)], 1)
+        return mean, torch.zeros_like(mean)
+
+
+def test_measurements_of_a_known_model():
+    dataset = isa._dataset(TINY)
+    images = (dataset.factors[:, 1] > 0).to(torch.uint8)[:, None, None] * 255
+    known = type(dataset)(
+        name="known",
+        x=images.expand(-1, 8, 8).contiguous(),
+        source="stand-in",
+        citation="",
+        factors=dataset.factors,
+        factor_names=dataset.factor_names,
+    )
+    model = isa.VAE(Known(), torch.nn.Linear(3, 64), 3, (64,))
+    torch.nn.init.zeros_(model.decoder.weight)
+    torch.nn.init.zeros_(model.decoder.bias)
+    result = isa.measure(model, known, {**TINY, "mig_samples": 2000}, seed=0)
+    assert result["reconstruction"] == pytest.approx(-64 * np.log(2), rel=1e-5)
+    # KL: half the mean square of the means, (10^2 + 0.1^2) / 2 for half of the images
+    assert result["kl"] == pytest.approx(0.25 * (100 + 0.01), rel=1e-4)
+    assert result["active"] == 1
+    # two of the three codes are, in histograms, copies of whether the scale is large: no gap
+    assert result["mig_histogram"] == pytest.approx(0, abs=1e-9)
+    # in distribution only the first is, and it says all about scale, nothing about shape and x
+    assert result["mig"] == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_representative_is_in_the_upper_half_and_nearest_its_mean():
+    mig = [0.9, 0.1, 0.5, 0.7, 0.2, 0.0]
+    # upper half: runs 0, 2, 3 with means 0.7 and -10
+    assert isa.representative(mig, [-10, -1, -10, -10, -1, -1]) == 3
+    # the reconstruction decides where it is far off: the mean is -20, run 3 at -40 is farther
+    assert isa.representative(mig, [-10, -1, -10, -40, -1, -1]) in (0, 2)
+    # units do not matter
+    reconstruction = np.array([-10.0, -1, -30, -25, -1, -1])
+    assert isa.representative(mig, reconstruction) == isa.representative(
+        1e3 * np.array(mig), 1e-3 * reconstruction
+    )
+    assert isa.representative([0.3], [-1.0]) == 0
+    with pytest.raises(ValueError, match="N at least 1"):
+        isa.representative([], [])
+
+
+def test_paired_differences_match_seeds():
+    entries = [("a", 2, 5.0), ("a", 1, 3.0), ("b", 1, 1.0), ("b", 2, 2.0), ("b", 3, 9.0)]
+    results = {
+        "cells": [
+            {"cell": {"method": method, "beta": 1.0, "seed": seed}, "result": {"mig": value}}
+            for method, seed, value in entries
+        ]
+    }
+    a, b = ({"method": method, "beta": 1.0} for method in "ab")
+    np.testing.assert_allclose(isa.paired_differences(results, "mig", a, b), [2.0, 3.0])
+    with pytest.raises(ValueError, match="no seed in common"):
+        isa.paired_differences(results, "mig", a, {"method": "b", "beta": 2.0})
+
+
+@pytest.mark.parametrize("name", ["isa_sprites", "isa_heads", "isa_cars"])
+def test_cells_compare_methods_on_the_same_seeds(name):
+    experiment = get(name)
+    for profile, settings in experiment.settings.items():
+        seeds = {}
+        for one in experiment.cells(settings):
+            rest = tuple(sorted((k, v) for k, v in one.items() if k != "seed"))
+            seeds.setdefault(rest, []).append(one["seed"])
+        least = {"quick": 4, "standard": 8, "full": 10}[profile]
+        for found in seeds.values():
+            assert sorted(found) == list(range(len(found)))
+            assert len(found) >= least
+
+
+def test_full_settings_are_the_papers():
+    sprites, heads = get("isa_sprites").settings["full"], get("isa_heads").settings["full"]
+    cells = isa.cells(sprites)
+    betas = {c["beta"] for c in cells if c["method"] == "isa-vae"}
+    assert betas == {1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6}
+    assert {c["gamma"] for c in cells if c["method"] == "factor-vae"} == set(range(1, 11))
+    assert sprites["steps"] == 20 * (737_280 // 2048)
+    assert heads["steps"] == 1500 * (127_050 // 2048)
+    learned = {c["beta"] for c in isa.cells(heads) if c["method"] == "isa-vae learned"}
+    assert learned == {0.5, 1, 2, 3, 4, 5}
+    assert (sum(sprites["sizes"]), sum(heads["sizes"])) == (20, 10)
