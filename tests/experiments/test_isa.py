@@ -204,3 +204,12 @@ def test_full_settings_are_the_papers():
     learned = {c["beta"] for c in isa.cells(heads) if c["method"] == "isa-vae learned"}
     assert learned == {0.5, 1, 2, 3, 4, 5}
     assert (sum(sprites["sizes"]), sum(heads["sizes"])) == (20, 10)
+
+
+def test_packed_images_give_the_same_numbers():
+    """The full profile keeps its images packed."""
+    packed = {**TINY, "data": {**TINY["data"], "packed": True}}
+    group = [cell("isa-vae", 0), cell("isa-vae", 1)]
+    results = [isa.run_cells(group, settings) for settings in (TINY, packed)]
+    for plain, other in zip(*results, strict=True):
+        assert {**plain, "training_seconds": 0} == {**other, "training_seconds": 0}
