@@ -8,7 +8,6 @@ import sys
 import zipfile
 from types import SimpleNamespace
 
-import assignments
 import grade
 import nbformat
 import psutil
@@ -163,20 +162,6 @@ def test_a_folder_is_graded_row_by_row_and_goes_on_where_it_stopped(tiny, tmp_pa
     (inbox / "alice.ipynb").write_bytes(answered(tiny))
     with pytest.raises(KeyboardInterrupt):
         grade.grade_folder(inbox, archive, out, LIMITS, progress=lines.append)
-
-
-@pytest.mark.parametrize("name", assignments.names())
-@pytest.mark.parametrize(("version", "share"), [("solution", 1.0), ("student", 0.0)])
-def test_a_full_run_of_key_and_stub(name, version, share):
-    folder = assignments.build(name)
-    content = (folder / version / f"{name}.ipynb").read_bytes()
-    archive = folder / "autograder.zip"
-    record = grade.grade_submission(content, archive, Limits())
-    assert record["problem"] is None
-    assert record["errors"] == []
-    possible = grade.points(archive)
-    assert scores(record) == {q: share * points for q, points in possible.items()}
-    assert sum(possible.values()) > 0
 
 
 # --- Without a kernel ----------------------------------------------------------------------------

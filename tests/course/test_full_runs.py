@@ -1,0 +1,20 @@
+"""One full run of each archive, in a file of its own: it runs beside the other tests."""
+
+import assignments
+import grade
+import pytest
+
+
+@pytest.mark.parametrize("name", assignments.names())
+@pytest.mark.parametrize(("version", "share"), [("solution", 1.0), ("student", 0.0)])
+def test_a_full_run_of_key_and_stub(name, version, share):
+    folder = assignments.build(name)
+    content = (folder / version / f"{name}.ipynb").read_bytes()
+    archive = folder / "autograder.zip"
+    record = grade.grade_submission(content, archive, grade.Limits())
+    assert record["problem"] is None
+    assert record["errors"] == []
+    possible = grade.points(archive)
+    scores = {question: result["score"] for question, result in record["questions"].items()}
+    assert scores == {question: share * points for question, points in possible.items()}
+    assert sum(possible.values()) > 0
