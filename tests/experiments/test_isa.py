@@ -213,3 +213,15 @@ def test_packed_images_give_the_same_numbers():
     results = [isa.run_cells(group, settings) for settings in (TINY, packed)]
     for plain, other in zip(*results, strict=True):
         assert {**plain, "training_seconds": 0} == {**other, "training_seconds": 0}
+
+
+def test_the_second_run_on_heads_has_fresh_seeds_and_the_same_settings():
+    first, again = get("isa_heads"), get("isa_heads_again")
+    for profile, settings in again.settings.items():
+        old = {
+            (c["method"], c["seed"]) for c in first.cells(first.settings[profile]) if c["beta"] == 1
+        }
+        new = {(c["method"], c["seed"]) for c in again.cells(settings)}
+        assert not old & new
+        assert settings | {"runs": 0} == first.settings[profile] | {"runs": 0}
+        assert {method for method, _ in new} == {"beta-vae", "isa-vae learned", "vae sampled-kl"}
