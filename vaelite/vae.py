@@ -120,8 +120,10 @@ class VAE(nn.Module):
     r"""Variational autoencoder with a standard normal prior and a diagonal normal posterior.
 
     .. math::
-        \mathrm{ELBO}(x) = \mathbb E_{q(z \mid x)}[\ln p(x \mid z)]
+        \mathcal L_\beta(x) = \mathbb E_{q(z \mid x)}[\ln p(x \mid z)]
         - \beta \, \mathrm{KL}(q(z \mid x) \,\|\, p(z)) \le \ln p(x) \quad (\beta \ge 1)
+
+    At :math:`\beta = 1` this is the evidence lower bound.
 
     Every method takes data as ``(B, *data_shape)``; a flat model also takes images of as many
     pixels, a one-channel model images without a channel.  Bytes become intensities between 0 and
