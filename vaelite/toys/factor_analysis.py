@@ -109,7 +109,7 @@ def mean_field(W, noise_var, beta=1.0):
 
     The mean is that of the exact posterior. The variances are the inverse *diagonal of the
     precision*, :math:`v_k = 1 / (\Sigma^{-1})_{kk}`. They are at most :math:`\Sigma_{kk}`:
-    mean-field inference is overconfident wherever the posterior is correlated (ISA-VAE, B.2).
+    mean-field inference is overconfident wherever the posterior is correlated.  ISA-VAE, B.2.
 
     Args:
         W: weights ``(L, K)``.

@@ -132,10 +132,11 @@ def cross_entropy(q_mean, q_var, dof, scale=1.0, nodes=NODES):
 
 
 def cross_entropy_loop(q_mean, q_var, dof, scale=1.0, points=2001):
-    r"""Cross-entropy by one numerical integration after another, as the paper describes it (B.7).
+    r"""Cross-entropy by one numerical integration after another, the reference.
 
     Each integral is a sum over a regular grid that reaches ten standard deviations of q to either
-    side. :func:`cross_entropy` gives the same numbers far faster; this one is the reference.
+    side.  The paper integrates numerically, too (B.7).  :func:`cross_entropy` gives the same
+    numbers far faster.
 
     Args:
         q_mean: means ``(N, K)``.
@@ -416,13 +417,13 @@ def pruned(W, threshold=0.05, longest=None):
 def fit(X, W, noise_var, dof, scale=1.0, beta=1.0, max_steps=200, tolerance=1e-7):
     r"""Maximise the free energy over weights and q, from ``W``, accepting only improving steps.
 
-    The start (the true weights, with q at its optimum for them) and the acceptance rule are those
-    of the paper (B.7); the optimiser is ours. Each trial weight is judged with q at its optimum for
-    it, so that the problem has the few dimensions of ``W``; the gradient is that of
-    :func:`free_energy` at this q. The first step is the least-squares solution
-    (:func:`optimal_weights`); curvature is learned from the accepted steps (BFGS), and a step that
-    does not improve the free energy is halved. What is found is a local maximum, the one uphill
-    from ``W``.
+    Starting at the true weights and accepting only improving steps are the paper's rules (B.7);
+    where q starts (here at its optimum for the weights) and the optimiser are ours. Each trial
+    weight is judged with q at its optimum for it, so that the problem has the few dimensions of
+    ``W``; the gradient is that of :func:`free_energy` at this q. The first step is the
+    least-squares solution (:func:`optimal_weights`); curvature is learned from the accepted steps
+    (BFGS), and a step that does not improve the free energy is halved. What is found is a local
+    maximum, the one uphill from ``W``.
 
     Args:
         X: data ``(N, L)``.
