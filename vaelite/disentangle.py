@@ -75,11 +75,13 @@ def log_stratified_weights(batch_size: int, dataset_size: int, **options) -> Ten
 
 
 def log_uniform_weights(batch_size: int, dataset_size: int, **options) -> Tensor:
-    """Log weights of Chen et al.'s minibatch-weighted sampling, 1/(N B) for every pair.
+    r"""Log weights of Chen et al.'s minibatch-weighted sampling, 1/(N B) for every pair.
 
-    Rows sum to 1/N, not to one: the estimate of q(z) is too small, by a factor c between B (where
-    the q(z|x) do not overlap) and N (where they are all alike).  The index-code term comes out too
-    high by ln c, and the total correlation by (D - 1) ln c.  Chen et al. rely on its gradient.
+    Rows sum to 1/N, not to one: the estimate of q(z) is smaller than that of stratified weights
+    on the same batch by a factor c, on average between B (where the q(z|x) do not overlap) and N
+    (where they are all alike).  The index-code term rises by ln c, and the total correlation by
+    :math:`\sum_d \ln c_d - \ln c`, with the factors of the marginals.  Chen et al. rely on its
+    gradient.
 
     Args:
         batch_size: B.
