@@ -131,7 +131,34 @@ class ExponentialPower(Distribution):
         return radius * random_signs(radius)
 
 
-class LpNested(Distribution):
+class _NestedPrior(Distribution):
+    """What both vector distributions share: one vector an event, symmetric about zero."""
+
+    support = constraints.real_vector
+    _options: dict[str, Any]  # dtype and device of samples
+
+    def expand(self, batch_shape: Sequence[int], _instance=None) -> _NestedPrior:
+        """Return the same distribution for a batch of independent vectors."""
+        new = self._get_checked_instance(type(self), _instance)
+        new.__dict__.update(self.__dict__)
+        new._batch_shape = torch.Size(batch_shape)
+        return new
+
+    @property
+    def mean(self) -> Tensor:
+        """Zero, by symmetry; ``(*batch_shape, n)``."""
+        return torch.zeros(self.batch_shape + self.event_shape, **self._options)
+
+    def _log_abs(self, z: Tensor) -> Tensor:
+        """``log |z|`` of vectors that have the right length."""
+        if z.shape[-1:] != self.event_shape:
+            raise ValueError(
+                f"z must end in {self.event_shape[0]} coordinates; got {tuple(z.shape)}."
+            )
+        return log_abs(z)
+
+
+class LpNested(_NestedPrior):
     r"""A general Lp-nested symmetric distribution with the radial density of eq. 11.
 
     The norm :math:`f` is a cascade of Lp norms along a tree (eq. 6); the density is
@@ -157,7 +184,6 @@ class LpNested(Distribution):
     """
 
     arg_constraints = {"scale": constraints.positive}  # noqa: RUF012
-    support = constraints.real_vector
 
     def __init__(self, tree: tuple, scale: Any = 1.0, validate_args: bool | None = None) -> None:
         """See the class."""
@@ -168,25 +194,9 @@ class LpNested(Distribution):
             raise ValueError(f"scale must be a scalar; got shape {tuple(self.scale.shape)}.")
         super().__init__(torch.Size(), torch.Size([_leaves(self.tree)]), validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance=None) -> LpNested:
-        """Return the same distribution for a batch of independent vectors."""
-        new = self._get_checked_instance(type(self), _instance)
-        new.__dict__.update(self.__dict__)
-        new._batch_shape = torch.Size(batch_shape)
-        return new
-
-    @property
-    def mean(self) -> Tensor:
-        """Zero, by symmetry; ``(*batch_shape, n)``."""
-        return torch.zeros(self.batch_shape + self.event_shape, **self._options)
-
     def log_norm(self, z: Tensor) -> Tensor:
         r"""``(..., n) -> (...)``: :math:`\log f(z)`, by logsumexp from the leaves up."""
-        if z.shape[-1:] != self.event_shape:
-            raise ValueError(
-                f"z must end in {self.event_shape[0]} coordinates; got {tuple(z.shape)}."
-            )
-        return _log_norm(self.tree, log_abs(z))
+        return _log_norm(self.tree, self._log_abs(z))
 
     def norm(self, z: Tensor) -> Tensor:
         """``(..., n) -> (...)``: the nested norm f(z), eq. 6."""
@@ -302,7 +312,7 @@ def _descend(tree: tuple, log_radius: Tensor) -> list[Tensor]:
     return leaves
 
 
-class IndependentSubspaces(Distribution):
+class IndependentSubspaces(_NestedPrior):
     r"""The ISA prior, eq. 7 with the two-level norm of eq. 9 and the radial density of eq. 11.
 
     With that radial density the subspaces are independent.  Writing :math:`r_k` for the
@@ -332,7 +342,6 @@ class IndependentSubspaces(Distribution):
         "p": constraints.independent(constraints.positive, 1),
         "scale": constraints.positive,
     }
-    support = constraints.real_vector
 
     def __init__(
         self,
@@ -365,28 +374,12 @@ class IndependentSubspaces(Distribution):
         self.p = p.expand(len(self.sizes))
         super().__init__(torch.Size(), torch.Size([sum(self.sizes)]), validate_args)
 
-    def expand(self, batch_shape: Sequence[int], _instance=None) -> IndependentSubspaces:
-        """Return the same distribution for a batch of independent vectors."""
-        new = self._get_checked_instance(IndependentSubspaces, _instance)
-        new.__dict__.update(self.__dict__)
-        new._batch_shape = torch.Size(batch_shape)
-        return new
-
-    @property
-    def mean(self) -> Tensor:
-        """Zero, by symmetry; ``(*batch_shape, n)``."""
-        return torch.zeros(self.batch_shape + self.event_shape, **self._options)
-
     def _n(self, like: Tensor) -> Tensor:
         return torch.tensor(self.sizes, dtype=like.dtype, device=like.device)
 
     def log_radii(self, z: Tensor) -> Tensor:
         r"""``(..., n) -> (..., K)``: :math:`\log r_k`, the log of each subspace's norm."""
-        if z.shape[-1:] != self.event_shape:
-            raise ValueError(
-                f"z must end in {self.event_shape[0]} coordinates; got {tuple(z.shape)}."
-            )
-        log_z, p = log_abs(z), self.p.to(z)
+        log_z, p = self._log_abs(z), self.p.to(z)
         if len(set(self.sizes)) == 1:  # one product instead of a loop
             powers = p.unsqueeze(-1) * log_z.unflatten(-1, (len(self.sizes), -1))
             return powers.logsumexp(dim=-1) / p
