@@ -215,13 +215,29 @@ def test_packed_images_give_the_same_numbers():
         assert {**plain, "training_seconds": 0} == {**other, "training_seconds": 0}
 
 
-def test_the_second_run_on_heads_has_fresh_seeds_and_the_same_settings():
-    first, again = get("isa_heads"), get("isa_heads_again")
+@pytest.mark.parametrize(
+    "names", [("isa_heads", "isa_heads_again"), ("isa_sprites", "isa_sprites_deep")]
+)
+def test_a_second_look_has_fresh_seeds_and_compares_with_the_vae(names):
+    first, again = map(get, names)
     for profile, settings in again.settings.items():
-        old = {
-            (c["method"], c["seed"]) for c in first.cells(first.settings[profile]) if c["beta"] == 1
-        }
+        old = {c["seed"] for c in first.cells(first.settings[profile]) if c.get("beta") == 1}
         new = {(c["method"], c["seed"]) for c in again.cells(settings)}
-        assert not old & new
-        assert settings | {"runs": 0} == first.settings[profile] | {"runs": 0}
-        assert {method for method, _ in new} == {"beta-vae", "isa-vae learned", "vae sampled-kl"}
+        assert not old & {seed for _, seed in new}
+        assert {"beta-vae", "vae sampled-kl", "isa-vae learned"} <= {method for method, _ in new}
+        changed = {key for key in settings if settings[key] != first.settings[profile].get(key)}
+        assert changed <= {"runs", "encoder", "decoder", "steps"}
+        if profile == "full" or names[0] == "isa_heads":
+            assert changed == {"runs"}
+
+
+def test_runs_come_beta_by_beta_in_disjoint_pieces():
+    assert isa.runs(["a", "b"], [1.0, 2.0], 5, first_seed=3) == [
+        {"method": method, "beta": [beta], "first_seed": 3, "seeds": 5}
+        for beta, method in [(1.0, "a"), (1.0, "b"), (2.0, "a"), (2.0, "b")]
+    ]
+    for name in ("isa_sprites", "isa_sprites_deep", "isa_heads", "isa_heads_again", "isa_cars"):
+        experiment = get(name)
+        for profile, settings in experiment.settings.items():
+            every = [tuple(sorted(cell.items())) for cell in experiment.cells(settings)]
+            assert len(every) == len(set(every)), f"{name} {profile} runs a cell twice"

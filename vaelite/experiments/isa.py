@@ -55,6 +55,31 @@ from vaelite.vae import VAE
 
 ACTIVE = 0.1  # share of a latent's variance that its mean must carry
 
+# What tables 1 and 2 and appendix A.4 have in common.
+PAPER = {
+    "encoder": [1200, 1200],
+    "decoder": [1200, 1200, 1200],
+    "discriminator": 1000,
+    "batch_size": 2048,
+    "lr": 1e-3,
+    "mig_samples": 500,
+}
+
+
+def runs(
+    methods: Sequence[str], betas: Sequence[float], seeds: int, first_seed: int = 0
+) -> list[dict[str, Any]]:
+    """Entries of ``settings["runs"]``: each method at each beta, seeds ``first_seed`` to ``seeds``.
+
+    All methods come at the first beta, then all at the next, so that what is compared is done
+    early.
+    """
+    return [
+        {"method": method, "beta": [beta], "first_seed": first_seed, "seeds": seeds}
+        for beta in betas
+        for method in methods
+    ]
+
 
 def cells(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One training run per method, strength and seed, in the order of ``settings["runs"]``."""

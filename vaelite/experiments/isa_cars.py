@@ -13,12 +13,13 @@ collapse at beta = 4: hence the beta of 0.5.
 
 from __future__ import annotations
 
-from vaelite.experiments.isa import cells, run_cells
+from vaelite.experiments.isa import cells, run_cells, runs
 from vaelite.experiments.isa_heads import SETTINGS as HEADS
 
 __all__ = ["SETTINGS", "cells", "run_cells"]
 
 FACTORS = {"factors": ["identity", "azimuth", "elevation"]}
+METHODS = ["beta-vae", "isa-vae learned"]
 
 
 def _data(size, identities):
@@ -30,29 +31,19 @@ SETTINGS = {
         **HEADS["quick"],
         **FACTORS,
         "data": _data(16, 8),
-        "runs": [
-            {"method": "beta-vae", "beta": [1.0], "seeds": 4},
-            {"method": "isa-vae learned", "beta": [1.0], "seeds": 4},
-        ],
+        "runs": runs(METHODS, [1.0], 4),
     },
     "standard": {
         **HEADS["standard"],
         **FACTORS,
         "data": _data(24, 30),
-        "runs": [
-            {"method": "beta-vae", "beta": [1.0, 0.5, 2.0, 4.0], "seeds": 10},
-            {"method": "isa-vae learned", "beta": [1.0, 0.5, 2.0, 4.0], "seeds": 10},
-        ],
+        "runs": runs(METHODS, [1.0, 0.5, 2.0, 4.0], 10),
     },
     "full": {
         **HEADS["full"],
         **FACTORS,
         "data": _data(64, 183),
         "steps": 1500 * 8,
-        "runs": [
-            {"method": method, "beta": betas, "seeds": 35}
-            for betas in ([1.0], [1.5, 2.0, 2.5, 3.0, 4.0])
-            for method in ("beta-vae", "isa-vae learned")
-        ],
+        "runs": runs(METHODS, [1.0, 1.5, 2.0, 2.5, 3.0, 4.0], 35),
     },
 }

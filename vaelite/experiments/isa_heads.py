@@ -16,20 +16,18 @@ a run took too long.
 
 from __future__ import annotations
 
-from vaelite.experiments.isa import cells, run_cells
+from vaelite.experiments.isa import PAPER, cells, run_cells, runs
 
 __all__ = ["SETTINGS", "cells", "run_cells"]
 
-SMALL = {
-    "data": {"name": "heads", "design": "faces", "size": 24, "counts": [12, 11, 7, 7]},
+DESIGN = {
     "factors": ["azimuth", "elevation", "light"],
-    "encoder": [64],
-    "decoder": [64],
     "sizes": [4, 3, 3],
     "exponents": [2.1, 1.9],
-    "batch_size": 64,
-    "lr": 2e-3,
 }
+SMALL = {**DESIGN, "encoder": [64], "decoder": [64], "batch_size": 64, "lr": 2e-3}
+PRIORS = ["beta-vae", "isa-vae", "isa-vae learned"]
+TC = ["beta-tcvae", "isa-tcvae"]
 
 SETTINGS = {
     "quick": {
@@ -38,49 +36,30 @@ SETTINGS = {
         "steps": 1000,
         "mig_samples": 200,
         "at_once": 4,
-        "runs": [
-            {"method": "beta-vae", "beta": [1.0], "seeds": 4},
-            {"method": "isa-vae", "beta": [1.0], "seeds": 4},
-            {"method": "isa-vae learned", "beta": [1.0], "seeds": 4},
-        ],
+        "runs": runs(PRIORS, [1.0], 4),
     },
     "standard": {
         **SMALL,
+        "data": {"name": "heads", "design": "faces", "size": 24, "counts": [12, 11, 7, 7]},
         "steps": 2500,
         "mig_samples": 500,
         "at_once": 16,
         "runs": [
-            {"method": "beta-vae", "beta": [1.0], "seeds": 16},
-            {"method": "isa-vae", "beta": [1.0], "seeds": 16},
-            {"method": "isa-vae learned", "beta": [1.0], "seeds": 16},
-            {"method": "isa-vae learned", "beta": [0.5, 2.0, 4.0], "seeds": 10},
-            {"method": "beta-vae", "beta": [0.5, 2.0, 4.0], "seeds": 10},
-            {"method": "isa-vae", "beta": [0.5, 2.0, 4.0], "seeds": 10},
-            {"method": "beta-tcvae", "beta": [2.0, 4.0], "seeds": 10},
-            {"method": "isa-tcvae", "beta": [2.0, 4.0], "seeds": 10},
+            *runs(PRIORS, [1.0], 16),
+            *runs(PRIORS, [0.5, 2.0, 4.0], 10),
+            *runs(TC, [2.0, 4.0], 10),
         ],
     },
     "full": {
+        **DESIGN,
+        **PAPER,
         "data": {"name": "heads", "design": "faces", "size": 64},
-        "factors": ["azimuth", "elevation", "light"],
-        "encoder": [1200, 1200],
-        "decoder": [1200, 1200, 1200],
-        "sizes": [4, 3, 3],
-        "exponents": [2.1, 1.9],
-        "batch_size": 2048,
-        "lr": 1e-3,
         "steps": 1500 * 62,
-        "mig_samples": 500,
         "at_once": 5,
         "runs": [
-            {"method": "beta-vae", "beta": [1.0], "seeds": 15},
-            {"method": "isa-vae learned", "beta": [1.0], "seeds": 15},
-            {"method": "isa-vae", "beta": [1.0], "seeds": 15},
-            {"method": "isa-vae learned", "beta": [0.5, 2.0, 3.0, 4.0, 5.0], "seeds": 15},
-            {"method": "beta-vae", "beta": [1.5, 2.0, 2.5, 3.0, 4.0], "seeds": 15},
-            {"method": "isa-vae", "beta": [1.5, 2.0, 2.5, 3.0, 4.0], "seeds": 15},
-            {"method": "beta-tcvae", "beta": [1.5, 2.0, 2.5, 3.0, 4.0], "seeds": 15},
-            {"method": "isa-tcvae", "beta": [1.5, 2.0, 2.5, 3.0, 4.0], "seeds": 15},
+            *runs(PRIORS, [1.0], 15),
+            *runs(["isa-vae learned"], [0.5, 2.0, 3.0, 4.0, 5.0], 15),
+            *runs(["beta-vae", "isa-vae", *TC], [1.5, 2.0, 2.5, 3.0, 4.0], 15),
         ],
     },
 }

@@ -10,23 +10,15 @@ is there to say whether a difference comes from the prior.
 
 from __future__ import annotations
 
-from vaelite.experiments.isa import cells, run_cells
+from vaelite.experiments.isa import cells, run_cells, runs
 from vaelite.experiments.isa_heads import SETTINGS as HEADS
 
 __all__ = ["SETTINGS", "cells", "run_cells"]
 
-METHODS = ("beta-vae", "isa-vae learned", "vae sampled-kl")
-
-
-def _fresh(profile, first, last):
-    runs = [
-        {"method": method, "beta": [1.0], "first_seed": first, "seeds": last} for method in METHODS
-    ]
-    return {**HEADS[profile], "runs": runs}
-
+METHODS = ["beta-vae", "isa-vae learned", "vae sampled-kl"]
+FRESH = {"quick": (4, 8), "standard": (16, 64), "full": (15, 50)}
 
 SETTINGS = {
-    "quick": _fresh("quick", 4, 8),
-    "standard": _fresh("standard", 16, 64),
-    "full": _fresh("full", 15, 50),
+    profile: {**HEADS[profile], "runs": runs(METHODS, [1.0], last, first)}
+    for profile, (first, last) in FRESH.items()
 }

@@ -18,23 +18,25 @@ here than there: hence 0.5, which the paper has on faces only.
 
 from __future__ import annotations
 
-from vaelite.experiments.isa import cells, run_cells
+from vaelite.experiments.isa import PAPER, cells, run_cells, runs
 
 __all__ = ["SETTINGS", "cells", "run_cells"]
 
-FACTORS = ["shape", "scale", "orientation", "x", "y"]
+DESIGN = {"factors": ["shape", "scale", "orientation", "x", "y"], "exponents": [2.1, 2.2]}
 SMALL = {
+    **DESIGN,
     "data": {"name": "sprites", "size": 16, "steps": [1, 1, 4, 4, 4]},
-    "factors": FACTORS,
     "encoder": [64],
     "decoder": [64],
     "discriminator": 64,
     "sizes": [2] * 5,
-    "exponents": [2.1, 2.2],
     "batch_size": 64,
     "lr": 2e-3,
 }
-BETAS = [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0]
+PAIR = ["beta-vae", "isa-vae"]
+TC = ["beta-tcvae", "isa-tcvae"]
+LEARNED = ["isa-vae learned"]
+CONTROLS = ["vae sampled-kl", "isa-vae matched-scale"]
 
 SETTINGS = {
     "quick": {
@@ -42,11 +44,7 @@ SETTINGS = {
         "steps": 800,
         "mig_samples": 200,
         "at_once": 4,
-        "runs": [
-            {"method": "beta-vae", "beta": [1.0], "seeds": 4},
-            {"method": "isa-vae", "beta": [1.0], "seeds": 4},
-            {"method": "isa-vae learned", "beta": [1.0], "seeds": 4},
-        ],
+        "runs": runs(PAIR + LEARNED, [1.0], 4),
     },
     "standard": {
         **SMALL,
@@ -54,47 +52,29 @@ SETTINGS = {
         "mig_samples": 500,
         "at_once": 16,
         "runs": [
-            {"method": "beta-vae", "beta": [1.0], "seeds": 32},
-            {"method": "isa-vae", "beta": [1.0], "seeds": 32},
-            {"method": "vae sampled-kl", "beta": [1.0], "seeds": 16},
-            {"method": "isa-vae matched-scale", "beta": [1.0], "seeds": 16},
-            {"method": "ica-vae p=4", "beta": [1.0], "seeds": 16},
-            {"method": "beta-vae", "beta": [2.0, 4.0, 0.5], "seeds": 10},
-            {"method": "isa-vae", "beta": [2.0, 4.0, 0.5], "seeds": 10},
-            {"method": "beta-tcvae", "beta": [2.0, 4.0], "seeds": 10},
-            {"method": "isa-tcvae", "beta": [2.0, 4.0], "seeds": 10},
-            {"method": "isa-vae learned", "beta": [1.0, 2.0, 4.0, 0.5], "seeds": 10},
+            *runs(PAIR, [1.0], 32),
+            *runs([*CONTROLS, "ica-vae p=4"], [1.0], 16),
+            *runs(LEARNED, [1.0], 10),
+            *runs(PAIR + TC + LEARNED, [2.0, 3.0, 4.0], 10),
+            *runs(CONTROLS, [2.0, 4.0], 10),
+            *runs(PAIR + LEARNED, [0.5], 10),
             {"method": "factor-vae", "gamma": [1.0, 3.0, 6.0], "seeds": 10},
         ],
     },
     "full": {
+        **DESIGN,
+        **PAPER,
         "data": {"name": "sprites", "size": 64, "steps": [1, 1, 1, 1, 1], "packed": True},
-        "factors": FACTORS,
-        "encoder": [1200, 1200],
-        "decoder": [1200, 1200, 1200],
-        "discriminator": 1000,
         "sizes": [4] * 5,
-        "exponents": [2.1, 2.2],
-        "batch_size": 2048,
-        "lr": 1e-3,
         "steps": 20 * 360,
-        "mig_samples": 500,
         "at_once": 10,
         "runs": [
-            {"method": "beta-vae", "beta": [1.0], "seeds": 10},
-            {"method": "isa-vae", "beta": [1.0], "seeds": 10},
-            {"method": "beta-vae", "beta": [2.0, 3.0], "seeds": 10},
-            {"method": "isa-vae", "beta": [2.0, 3.0], "seeds": 10},
-            {"method": "vae sampled-kl", "beta": [1.0], "seeds": 10},
-            {"method": "isa-vae matched-scale", "beta": [1.0], "seeds": 10},
-            {"method": "beta-vae", "beta": [1.0], "first_seed": 10, "seeds": 50},
-            {"method": "isa-vae", "beta": [1.0], "first_seed": 10, "seeds": 50},
-            {"method": "beta-tcvae", "beta": BETAS[1:], "seeds": 50},
-            {"method": "isa-tcvae", "beta": BETAS[1:], "seeds": 50},
-            {"method": "beta-vae", "beta": [2.0, 3.0], "first_seed": 10, "seeds": 50},
-            {"method": "isa-vae", "beta": [2.0, 3.0], "first_seed": 10, "seeds": 50},
-            {"method": "beta-vae", "beta": [1.5, 2.5, 3.5, 4.0, 5.0, 6.0], "seeds": 50},
-            {"method": "isa-vae", "beta": [1.5, 2.5, 3.5, 4.0, 5.0, 6.0], "seeds": 50},
+            *runs(PAIR, [1.0, 2.0, 3.0], 10),
+            *runs(CONTROLS, [1.0], 10),
+            *runs(PAIR, [1.0], 50, first_seed=10),
+            *runs(TC, [1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0], 50),
+            *runs(PAIR, [2.0, 3.0], 50, first_seed=10),
+            *runs(PAIR, [1.5, 2.5, 3.5, 4.0, 5.0, 6.0], 50),
             {"method": "factor-vae", "gamma": [float(g) for g in range(1, 11)], "seeds": 50},
         ],
     },
