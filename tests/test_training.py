@@ -225,7 +225,7 @@ def test_interrupts_in_the_middle_of_a_step_keep_the_last_checkpoint(data, tmp_p
     run(whole, data)
     with pytest.raises(KeyboardInterrupt):
         run(make(cls=Torn), data, checkpoint=path, checkpoint_seconds=0.0)
-    assert torch.load(path, weights_only=True)["step"] == 10
+    assert torch.load(path, weights_only=True)["groups"][0]["step"] == 10
     resumed = make()
     run(resumed, data, checkpoint=path, resume=True)
     assert same(whole, resumed)
@@ -271,9 +271,9 @@ def test_divergence_names_the_step_and_the_part_and_keeps_the_checkpoint(data, t
     path = tmp_path / "run.pt"
     with pytest.raises(FloatingPointError, match="diverged at step 8: kl is inf"):
         run(make(cls=Diverging), data, log_every=20, checkpoint=path, checkpoint_seconds=0.0)
-    saved = torch.load(path, weights_only=True)
+    saved = torch.load(path, weights_only=True)["groups"][0]
     assert saved["step"] == 7
-    assert all(torch.isfinite(tensor).all() for tensor in saved["model"].values())
+    assert all(torch.isfinite(tensor).all() for tensor in saved["models"][0].values())
 
 
 def test_a_gradient_that_breaks_the_weights_is_caught_before_it_is_saved(data, tmp_path):
@@ -289,7 +289,7 @@ def test_a_gradient_that_breaks_the_weights_is_caught_before_it_is_saved(data, t
     path = tmp_path / "run.pt"
     with pytest.raises(FloatingPointError, match=r"step 8: parameter decoder\.0\.weight is NaN"):
         run(make(cls=Broken), data, checkpoint=path, checkpoint_seconds=0.0)
-    assert torch.load(path, weights_only=True)["step"] == 7
+    assert torch.load(path, weights_only=True)["groups"][0]["step"] == 7
     with pytest.raises(FloatingPointError, match="diverged at step 9: reconstruction is nan"):
         run(make(cls=Broken), data)
 

@@ -150,10 +150,7 @@ def fit(
             last checkpoint is older than the damage.
         KeyboardInterrupt: on ctrl-C, after the step in progress and a checkpoint.
     """
-    if resume and checkpoint is None:
-        raise ValueError("resume is True, but checkpoint names no file to go on from.")
-    if checkpoint is not None:
-        check_writable(checkpoint, "checkpoint")
+    file = _Checkpoint(checkpoint, checkpoint_seconds, resume)
     _check_model(model)
     device = _device(device) if device is not None else next(model.parameters()).device
     dtype = next(model.parameters()).dtype
@@ -166,85 +163,36 @@ def fit(
 
     model.to(device)
     tensors = [tensor.to(device) for tensor in tensors]
-    settings = {"seed": seed, "batch_size": batch_size, "data": len(tensors[0])}
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     batches = _Batches(len(tensors[0]), batch_size, _stream(seed, 0), device)
-    log = _Log(max(1, min(100, steps // 100)) if log_every is None else log_every)
-    saved = _load(checkpoint) if resume and Path(checkpoint).exists() else None
-    after_step = getattr(model, "after_step", None)
-    was_training = model.training
+    log = _Log(_every(log_every, steps))
+    file.belongs_to(
+        {
+            "function": "fit",
+            "seed": int(seed),
+            "batch_size": int(batch_size),
+            "data": len(tensors[0]),
+        }
+    )
 
-    with _global_noise(_stream(seed, 1), device), _interrupt_flag() as interrupted:
-        done, seconds_before = 0, 0.0
-        if saved is not None:
-            _check_checkpoint(saved, checkpoint, model, settings, steps)
-            model.load_state_dict(saved["model"])
-            optimizer.load_state_dict(saved["optimizer"])
-            optimizer.param_groups[0]["lr"] = lr  # a run that diverged goes on with a smaller one
-            batches.load_state(saved["batches"])
-            log.load_state(saved["log"])
-            _set_noise_state(saved["noise"], device)
-            done, seconds_before = saved["step"], saved["seconds"]
-            _apply(schedules, max(done - 1, 0), model, optimizer)
-        start = last_saved = time.monotonic()
+    def update() -> tuple[Tensor, Mapping[str, Tensor]]:
+        index = batches.next()
+        selected = [_ready(tensor.index_select(0, index), dtype) for tensor in tensors]
+        batch = selected[0] if single else tuple(selected)
+        loss, parts = model.loss(batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if hasattr(model, "after_step"):
+            model.after_step(batch)
+        return loss, parts
 
-        def seconds() -> float:
-            return seconds_before + time.monotonic() - start
-
-        def save() -> None:
-            log.check_finite()
-            _check_parameters(model, done)
-            state = {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "batches": batches.state(),
-                "log": log.state(),
-                "noise": _noise_state(device),
-                "step": done,
-                "seconds": seconds(),
-                "settings": settings,
-            }
-            try:
-                with replacing(checkpoint) as file:
-                    torch.save(state, file)
-            except (OSError, RuntimeError) as error:  # torch.save may raise either
-                reason = getattr(error, "strerror", None) or error
-                raise OSError(
-                    f"checkpoint {checkpoint} could not be written after step {done}: {reason}; "
-                    "what was there before is kept."
-                ) from error
-
-        bar = tqdm(total=steps, initial=done, disable=not progress, unit="step")
-        model.train()
-        try:
-            while done < steps:
-                _apply(schedules, done, model, optimizer)
-                index = batches.next()
-                selected = [_ready(tensor.index_select(0, index), dtype) for tensor in tensors]
-                batch = selected[0] if single else tuple(selected)
-                loss, parts = model.loss(batch)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                if after_step is not None:
-                    after_step(batch)
-                done += 1
-                if log.add(done, loss, parts):
-                    bar.set_postfix_str(log.latest(), refresh=False)
-                bar.update()
-                if checkpoint is not None and time.monotonic() - last_saved > checkpoint_seconds:
-                    save()
-                    last_saved = time.monotonic()
-                if interrupted.is_set():
-                    raise KeyboardInterrupt(_interrupted(done, steps, checkpoint, save))
-            log.close(done)
-            total = seconds()
-            if checkpoint is not None:
-                save()
-        finally:
-            bar.close()
-            model.train(was_training)
-        return History(np.array(log.steps, dtype=int), log.arrays(), total)
+    with _global_noise(_stream(seed, 1), device) as noise, _interrupt_flag() as interrupted:
+        work = _Work([model], optimizer, [batches], noise, log)
+        file.restore(work, steps)
+        with tqdm(total=steps, initial=work.done, disable=not progress, unit="step") as bar:
+            _train(work, update, steps, schedules, file, bar, interrupted)
+    return work.histories()[0]
 
 
 def fit_seeds(
@@ -260,6 +208,9 @@ def fit_seeds(
     log_every: int | None = None,
     progress: bool = True,
     at_once: int | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_seconds: float = 60.0,
+    resume: bool = False,
 ) -> tuple[list[nn.Module], list[History]]:
     """Train many models of one architecture at once, with Adam.
 
@@ -289,7 +240,12 @@ def fit_seeds(
         log_every: as for :func:`fit`.
         progress: show a bar, and before it the memory that the runs are estimated to need.
         at_once: how many runs to train together, one group after the other; by default as many as
-            fit into half of a GPU's free memory, or into 2 GiB on a CPU.
+            fit into half of a GPU's free memory, or into 2 GiB on a CPU.  A resumed call keeps
+            the groups that it finds.
+        checkpoint: as for :func:`fit`; one file for all groups.
+        checkpoint_seconds: as for :func:`fit`.
+        resume: go on from ``checkpoint`` where it exists, as if the call had never stopped.  Here
+            the steps and the step size must be the same, or the runs could not be compared.
 
     Returns:
         The trained models and their histories, in the order of ``seeds``.  The seconds of a
@@ -297,11 +253,15 @@ def fit_seeds(
 
     Raises:
         TypeError: if the data are no tensors.
-        ValueError: if a setting is out of range, the data are unfit for the models, or the models
-            differ in more than values.
+        ValueError: if a setting is out of range, the data are unfit for the models, the models
+            differ in more than values, or the checkpoint is damaged or belongs to other models or
+            other runs.
+        OSError: if the checkpoint cannot be written; before the first step where that is known.
         FloatingPointError: if a loss becomes NaN or infinite; names the run, the step and the part.
-        KeyboardInterrupt: on ctrl-C, after the step in progress.
+            The last checkpoint is older than the damage.
+        KeyboardInterrupt: on ctrl-C, after the step in progress and a checkpoint.
     """
+    file = _Checkpoint(checkpoint, checkpoint_seconds, resume)
     runs = [entry if isinstance(entry, tuple) else (entry,) for entry in seeds]
     if not runs:
         raise ValueError("seeds must name at least one run; got none.")
@@ -309,7 +269,6 @@ def fit_seeds(
         check_count("at_once", at_once)
     tensors, single = _tensors(data)
     _check_settings(tensors, steps, batch_size, lr, log_every)
-    every = max(1, min(100, steps // 100)) if log_every is None else log_every
     first = _make(make_model, runs[0])
     _check_model(first)
     device = _device(device) if device is not None else next(first.parameters()).device
@@ -317,11 +276,12 @@ def fit_seeds(
         first.validate(_shown_to_validate(tensors, single))
     _check_schedules(schedules, first)
     tensors = [tensor.to(device) for tensor in tensors]
+    if at_once is None:
+        at_once = file.settings.get("at_once")
     if at_once is None or progress:
         needed = _bytes_needed(first.to(device), tensors, single, batch_size)
         if at_once is None:
-            on_gpu = device.type == "cuda"
-            budget = torch.cuda.mem_get_info(device)[0] // 2 if on_gpu else _CPU_BUDGET
+            budget = _free_memory(device) // 2 if device.type == "cuda" else _CPU_BUDGET
             at_once = max(1, int(budget // needed))
     groups = [runs[start : start + at_once] for start in range(0, len(runs), at_once)]
     if progress:
@@ -329,11 +289,25 @@ def fit_seeds(
         tqdm.write(
             f"{len(groups[0])} of {len(runs)} runs at once, about {size:,.0f} MiB", sys.stderr
         )
+    file.belongs_to(
+        {
+            "function": "fit_seeds",
+            "seeds": "; ".join(map(_name, runs)),
+            "steps": int(steps),
+            "batch_size": int(batch_size),
+            "lr": float(lr),
+            "data": len(tensors[0]),
+            "at_once": int(at_once),
+            "device": device.type,
+        }
+    )
 
     models: list[nn.Module] = []
     histories: list[History] = []
     with (
-        tqdm(total=steps * len(groups), disable=not progress, unit="step") as bar,
+        tqdm(
+            total=steps * len(groups), initial=file.steps, disable=not progress, unit="step"
+        ) as bar,
         _interrupt_flag() as interrupted,
     ):
         for group in groups:
@@ -347,7 +321,8 @@ def fit_seeds(
                 batch_size=batch_size,
                 lr=lr,
                 schedules=dict(schedules or {}),
-                every=every,
+                log_every=log_every,
+                file=file,
                 bar=bar,
                 interrupted=interrupted,
             )
@@ -359,17 +334,24 @@ def fit_seeds(
 _CPU_BUDGET = 2**31
 
 
+def _free_memory(device: torch.device) -> int:
+    """Return a GPU's free bytes, those included that torch keeps for reuse."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
+
+
 def _fit_stack(
     models: list[nn.Module],
     runs: list[tuple],
-    tensors: list[Tensor],
+    tensors: list[Tensor | PackedImages],
     single: bool,
     *,
     steps: int,
     batch_size: int,
     lr: float,
     schedules: dict[str, Schedule],
-    every: int,
+    log_every: int | None,
+    file: _Checkpoint,
     bar: tqdm,
     interrupted: threading.Event,
 ) -> list[History]:
@@ -377,51 +359,224 @@ def _fit_stack(
     device, dtype = tensors[0].device, next(models[0].parameters()).dtype
     batches = [_Batches(len(tensors[0]), batch_size, _stream(seed, 0), device) for seed, *_ in runs]
     noise = [torch.Generator(device).manual_seed(_stream(seed, 1)) for seed, *_ in runs]
-    logs = [_Log(every) for _ in runs]
-    pending: list[Tensor] = []  # (parts, S) for each step since the last entry
-    modes = [model.training for model in models]
-    for model in models:
-        model.train()
+    log = _Log(_every(log_every, steps), [f"run {_name(run)}: " for run in runs])
     stack = Stack(models, noise)
     for name in schedules:
         stack.numbers.pop(("", name), None)
     optimizer = torch.optim.Adam(stack.trained(), lr=lr, fused=True)
-    start = time.monotonic()
+
+    def update() -> tuple[Tensor, Mapping[str, Tensor]]:
+        index = torch.cat([stream.next() for stream in batches])
+        batch = tuple(
+            _ready(tensor.index_select(0, index), dtype).unflatten(0, (len(runs), batch_size))
+            for tensor in tensors
+        )
+        losses, parts = stack.losses(batch, single)
+        optimizer.zero_grad(set_to_none=True)
+        losses.sum().backward()
+        optimizer.step()
+        if hasattr(models[0], "after_step"):
+            for model, generator, *own in zip(models, noise, *batch, strict=True):
+                with _noise_from(generator, device):
+                    model.after_step(own[0] if single else tuple(own))
+        return losses, parts
+
+    work = _Work(models, optimizer, batches, noise, log)
     try:
-        for done in range(1, steps + 1):
-            for model in models:
-                _apply(schedules, done - 1, model, optimizer)
-            index = torch.cat([stream.next() for stream in batches])
-            batch = tuple(
-                _ready(tensor.index_select(0, index), dtype).unflatten(0, (len(runs), batch_size))
-                for tensor in tensors
-            )
-            losses, parts = stack.losses(batch, single)
-            optimizer.zero_grad(set_to_none=True)
-            losses.sum().backward()
-            optimizer.step()
-            if hasattr(models[0], "after_step"):
-                for model, generator, *own in zip(models, noise, *batch, strict=True):
-                    with _noise_from(generator, device):
-                        model.after_step(own[0] if single else tuple(own))
-            pending.append(torch.stack([losses.detach(), *(v.detach() for v in parts.values())]))
-            if len(pending) == every or done == steps:
-                rows = torch.stack(pending).cpu()  # (steps, parts, S)
-                for run, log, own in zip(runs, logs, rows.unbind(-1), strict=True):
-                    log.names, log.pending, log.done = ["loss", *parts], list(own), done
-                    with _named(run):
-                        log.close(done)
-                pending = []
-                bar.set_postfix_str(_across(logs), refresh=False)
-            bar.update()
-            if interrupted.is_set():
-                raise KeyboardInterrupt(f"stopped after step {done} of {steps}.")
+        file.restore(work, steps)
+        _train(work, update, steps, schedules, file, bar, interrupted)
     finally:
         stack.release()
-        for model, mode in zip(models, modes, strict=True):
+    file.finished.append(work.outcome())
+    return work.histories()
+
+
+class _Work:
+    """Models in training together, and all that a checkpoint must hold of them."""
+
+    def __init__(
+        self,
+        models: list[nn.Module],
+        optimizer: torch.optim.Optimizer,
+        batches: list[_Batches],
+        noise: list[torch.Generator],
+        log: _Log,
+    ) -> None:
+        self.models, self.optimizer = models, optimizer
+        self.batches, self.noise, self.log = batches, noise, log
+        self.done, self.seconds = 0, 0.0
+
+    def outcome(self) -> dict[str, Any]:
+        """Return what is left to keep when all steps are done."""
+        return {
+            "models": [model.state_dict() for model in self.models],
+            "log": self.log.state(),
+            "step": self.done,
+            "seconds": self.seconds,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return what it takes to go on."""
+        return {
+            **self.outcome(),
+            "optimizer": self.optimizer.state_dict(),
+            "batches": [stream.state() for stream in self.batches],
+            "noise": [generator.get_state() for generator in self.noise],
+        }
+
+    def load_state(self, saved: dict[str, Any]) -> None:
+        """Take back a state, or an outcome."""
+        for model, state in zip(self.models, saved["models"], strict=True):
+            model.load_state_dict(state)
+        self.log.load_state(saved["log"], next(self.models[0].parameters()).device)
+        self.done, self.seconds = saved["step"], saved["seconds"]
+        if "optimizer" in saved:
+            lr = self.optimizer.param_groups[0]["lr"]
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.optimizer.param_groups[0]["lr"] = lr  # a run that diverged may want a smaller one
+            for stream, state in zip(self.batches, saved["batches"], strict=True):
+                stream.load_state(state)
+            # A checkpoint from a CPU has no state of the GPU's generator.
+            for generator, state in zip(self.noise, saved["noise"], strict=False):
+                generator.set_state(state)
+
+    def check_finite(self) -> None:
+        """Raise FloatingPointError if a loss or a parameter is NaN or infinite."""
+        self.log.check_finite()
+        for run, model in zip(self.log.runs, self.models, strict=True):
+            for name, parameter in model.named_parameters():
+                if not torch.isfinite(parameter).all():
+                    raise FloatingPointError(
+                        f"{run}training diverged at step {self.done}: parameter {name} is NaN or "
+                        "infinite; try a smaller step size or a warm-up."
+                    )
+
+    def histories(self) -> list[History]:
+        steps = np.array(self.log.steps, dtype=int)
+        return [
+            History(steps, self.log.arrays(run), self.seconds) for run in range(len(self.models))
+        ]
+
+
+def _train(
+    work: _Work,
+    update: Callable[[], tuple[Tensor, Mapping[str, Tensor]]],
+    steps: int,
+    schedules: Mapping[str, Schedule],
+    file: _Checkpoint,
+    bar: tqdm,
+    interrupted: threading.Event,
+) -> None:
+    """Update until all steps are done, in training mode; log and save on the way."""
+    modes = [model.training for model in work.models]
+    resumed_at, began = work.done, time.monotonic() - work.seconds
+    if resumed_at:
+        _apply(schedules, resumed_at - 1, work)
+    for model in work.models:
+        model.train()
+    try:
+        while work.done < steps:
+            _apply(schedules, work.done, work)
+            loss, parts = update()
+            work.done += 1
+            if work.log.add(work.done, loss, parts):
+                bar.set_postfix_str(work.log.latest(), refresh=False)
+            bar.update()
+            work.seconds = time.monotonic() - began
+            if file.is_due():
+                file.save(work)
+            if interrupted.is_set():
+                raise KeyboardInterrupt(
+                    f"stopped after step {work.done} of {steps}; {file.last_words(work)}"
+                )
+        work.log.close(work.done)
+        work.seconds = time.monotonic() - began
+        if file.path is not None and work.done > resumed_at:
+            file.save(work)
+    finally:
+        for model, mode in zip(work.models, modes, strict=True):
             model.train(mode)
-    seconds = time.monotonic() - start
-    return [History(np.array(log.steps, dtype=int), log.arrays(), seconds) for log in logs]
+
+
+class _Checkpoint:
+    """The file that training is saved to and taken up from; without a path, neither happens.
+
+    It holds groups of models: the outcome of those that are done, and the state of the last.
+    """
+
+    def __init__(self, path: str | os.PathLike | None, seconds: float, resume: bool) -> None:
+        if resume and path is None:
+            raise ValueError("resume is True, but checkpoint names no file to go on from.")
+        if path is not None:
+            check_writable(path, "checkpoint")
+        self.path, self.seconds = path, seconds
+        self.last_saved = time.monotonic()
+        self.finished: list[dict[str, Any]] = []
+        saved = _load(path) if resume and Path(path).exists() else {"groups": [], "settings": {}}
+        self.waiting, self.settings = saved["groups"], saved["settings"]
+
+    def belongs_to(self, settings: dict[str, Any]) -> None:
+        """Insist that what was saved comes from a call with these settings."""
+        for name, value in settings.items():
+            if self.waiting and self.settings.get(name) != value:
+                raise ValueError(
+                    f"checkpoint {self.path} belongs to another run: {name} was "
+                    f"{self.settings.get(name)}, and is {value} now."
+                )
+        self.settings = settings
+
+    @property
+    def steps(self) -> int:
+        """How many steps of what was saved are done."""
+        return sum(state["step"] for state in self.waiting)
+
+    def restore(self, work: _Work, steps: int) -> None:
+        """Take up the next group that was saved, if there is one."""
+        if not self.waiting:
+            return
+        state = self.waiting.pop(0)
+        for model, saved in zip(work.models, state["models"], strict=True):
+            self._check_shapes(saved, model)
+        if state["step"] > steps:
+            raise ValueError(
+                f"steps is {steps}, but checkpoint {self.path} is {state['step']} steps old "
+                "already; steps counts those of the earlier run too."
+            )
+        work.load_state(state)
+
+    def _check_shapes(self, saved: Mapping[str, Any], model: nn.Module) -> None:
+        theirs, ours = _shapes(saved), _shapes(model.state_dict())
+        for name in [*ours, *theirs]:
+            if theirs.get(name) != ours.get(name):
+                raise ValueError(
+                    f"checkpoint {self.path} belongs to another model: {name} is "
+                    f"{theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here."
+                )
+
+    def is_due(self) -> bool:
+        return self.path is not None and time.monotonic() - self.last_saved > self.seconds
+
+    def save(self, work: _Work) -> None:
+        """Save what is finished and what is at work."""
+        work.check_finite()
+        groups = [*self.finished, work.state()]
+        try:
+            with replacing(self.path) as file:
+                torch.save({"groups": groups, "settings": self.settings}, file)
+        except (OSError, RuntimeError) as error:  # torch.save may raise either
+            reason = getattr(error, "strerror", None) or error
+            raise OSError(
+                f"checkpoint {self.path} could not be written after step {work.done}: {reason}; "
+                "what was there before is kept."
+            ) from error
+        self.last_saved = time.monotonic()
+
+    def last_words(self, work: _Work) -> str:
+        """Save, and say so."""
+        if self.path is None:
+            return "no checkpoint was asked for."
+        self.save(work)
+        return f"resume=True goes on from {self.path}."
 
 
 def _make(make_model: Callable[..., nn.Module], run: tuple) -> nn.Module:
@@ -449,19 +604,8 @@ def _noise_from(generator: torch.Generator, device: torch.device) -> Iterator[No
         generator.set_state(shared.get_state())
 
 
-@contextmanager
-def _named(run: tuple) -> Iterator[None]:
-    """Say which run it was that diverged."""
-    try:
-        yield
-    except FloatingPointError as error:
-        raise FloatingPointError(f"run {', '.join(map(str, run))}: {error}") from None
-
-
-def _across(logs: list[_Log]) -> str:
-    """Name the range of the losses of all runs."""
-    losses = [log.means[-1][0] for log in logs]
-    return f"loss {min(losses):.4g} to {max(losses):.4g}"
+def _name(run: tuple) -> str:
+    return ", ".join(map(str, run))
 
 
 class _Batches:
@@ -494,14 +638,19 @@ class _Batches:
 
 
 class _Log:
-    """Collects losses on the device and looks at them only every so many steps."""
+    """Collects losses on the device and looks at them only every so many steps.
 
-    def __init__(self, every: int) -> None:
-        self.every = every
+    Args:
+        every: steps between two looks.
+        runs: how a message about each run begins.
+    """
+
+    def __init__(self, every: int, runs: Sequence[str] = ("",)) -> None:
+        self.every, self.runs = every, runs
         self.names: list[str] = []
         self.steps: list[int] = []
-        self.means: list[list[float]] = []
-        self.pending: list[Tensor] = []  # (parts,) for each step since the last entry
+        self.means: list[list[list[float]]] = []  # (entries, parts, runs)
+        self.pending: list[Tensor] = []  # (parts,) or (parts, runs) for each step since an entry
         self.done = 0
 
     def add(self, done: int, loss: Tensor, parts: Mapping[str, Tensor]) -> bool:
@@ -517,37 +666,40 @@ class _Log:
     def close(self, done: int) -> None:
         """Make an entry of what is pending."""
         if self.pending:
-            values = self.check_finite()
-            self.means.append(values.mean(0).tolist())
+            self.means.append(self.check_finite().mean(0).tolist())
             self.steps.append(done)
             self.pending = []
 
     def check_finite(self) -> Tensor:
-        """Return the pending values ``(steps, parts)``; raise if one is NaN or infinite."""
-        if not self.pending:
-            return torch.empty(0, len(self.names))
-        values = torch.stack(self.pending).double().cpu()
-        bad = ~torch.isfinite(values)
-        if bad.any():
-            row = int(bad.any(1).nonzero()[0])
-            columns = bad[row].nonzero().flatten().tolist()
-            # The loss is the sum: a part, where there is one, says more.
-            culprit = self.names[columns[1] if len(columns) > 1 else columns[0]]
-            step = self.done - len(values) + row + 1
-            column = self.names.index(culprit)
-            raise FloatingPointError(
-                f"training diverged at step {step}: {culprit} is {values[row, column]:g}; "
-                "try a smaller step size or a warm-up."
-            )
+        """Return the pending values ``(steps, parts, runs)``; raise if one is NaN or infinite."""
+        shape = len(self.pending), len(self.names), len(self.runs)
+        values = torch.stack(self.pending).cpu().double().view(shape) if self.pending else None
+        if values is None:
+            return torch.empty(shape)
+        for run, own in zip(self.runs, values.unbind(-1), strict=True):
+            bad = ~torch.isfinite(own)
+            if bad.any():
+                row = int(bad.any(1).nonzero()[0])
+                columns = bad[row].nonzero().flatten().tolist()
+                # The loss is the sum: a part, where there is one, says more.
+                column = columns[1] if len(columns) > 1 else columns[0]
+                step = self.done - len(own) + row + 1
+                raise FloatingPointError(
+                    f"{run}training diverged at step {step}: {self.names[column]} is "
+                    f"{own[row, column]:g}; try a smaller step size or a warm-up."
+                )
         return values
 
     def latest(self) -> str:
+        if len(self.runs) > 1:
+            losses = self.means[-1][0]
+            return f"loss {min(losses):.4g} to {max(losses):.4g}"
         shown = zip(self.names, self.means[-1], strict=True)
-        return ", ".join(f"{name} {value:.4g}" for name, value in shown)
+        return ", ".join(f"{name} {value:.4g}" for name, (value,) in shown)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        columns = np.array(self.means).reshape(-1, len(self.names)).T
-        return dict(zip(self.names, columns, strict=True))
+    def arrays(self, run: int) -> dict[str, np.ndarray]:
+        """Return one run's entries by name."""
+        return dict(zip(self.names, np.array(self.means)[:, :, run].T, strict=True))
 
     def state(self) -> dict[str, Any]:
         pending = torch.stack(self.pending).cpu() if self.pending else None
@@ -559,9 +711,10 @@ class _Log:
             "done": self.done,
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any], device: torch.device) -> None:
         self.names, self.steps, self.means = state["names"], state["steps"], state["means"]
-        self.pending = [] if state["pending"] is None else list(state["pending"])
+        pending = state["pending"]
+        self.pending = [] if pending is None else list(pending.to(device))
         self.done = state["done"]
 
 
@@ -601,18 +754,19 @@ def _ready(batch: Tensor, dtype: torch.dtype) -> Tensor:
     return batch
 
 
-def _apply(
-    schedules: Mapping[str, Schedule],
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-) -> None:
+def _apply(schedules: Mapping[str, Schedule], step: int, work: _Work) -> None:
     """Set what the schedules say for a step."""
     for name, schedule in schedules.items():
+        value = schedule(step)
         if name == "lr":
-            optimizer.param_groups[0]["lr"] = schedule(step)
+            work.optimizer.param_groups[0]["lr"] = value
         else:
-            setattr(model, name, schedule(step))
+            for model in work.models:
+                setattr(model, name, value)
+
+
+def _every(log_every: int | None, steps: int) -> int:
+    return max(1, min(100, steps // 100)) if log_every is None else log_every
 
 
 def _check_schedules(schedules: Mapping[str, Schedule] | None, model: nn.Module) -> None:
@@ -664,27 +818,16 @@ def _stream(seed: int, index: int) -> int:
 
 
 @contextmanager
-def _global_noise(seed: int, device: torch.device) -> Iterator[None]:
+def _global_noise(seed: int, device: torch.device) -> Iterator[list[torch.Generator]]:
     """Seed torch's global generators inside the block, and restore them after it."""
     on_gpu = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        torch.default_generator.manual_seed(seed)
+        generators = [torch.default_generator]
         if on_gpu:
-            torch.cuda.default_generators[device.index].manual_seed(seed)
-        yield
-
-
-def _noise_state(device: torch.device) -> list[Tensor]:
-    states = [torch.get_rng_state()]
-    if device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(device))
-    return states
-
-
-def _set_noise_state(states: list[Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states[0])
-    if device.type == "cuda" and len(states) > 1:
-        torch.cuda.set_rng_state(states[1], device)
+            generators.append(torch.cuda.default_generators[device.index])
+        for generator in generators:
+            generator.manual_seed(seed)
+        yield generators
 
 
 @contextmanager
@@ -712,67 +855,18 @@ def _interrupt_flag() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _interrupted(
-    done: int, steps: int, checkpoint: str | os.PathLike | None, save: Callable[[], None]
-) -> str:
-    if checkpoint is None:
-        return f"stopped after step {done} of {steps}; no checkpoint was asked for."
-    save()
-    return f"stopped after step {done} of {steps}; resume=True goes on from {checkpoint}."
-
-
-def _check_parameters(model: nn.Module, done: int) -> None:
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise FloatingPointError(
-                f"training diverged at step {done}: parameter {name} is NaN or infinite; "
-                "try a smaller step size or a warm-up."
-            )
-
-
-_SAVED = {"model", "optimizer", "batches", "log", "noise", "step", "seconds", "settings"}
-
-
-def _load(checkpoint: str | os.PathLike) -> dict[str, Any]:
+def _load(path: str | os.PathLike) -> dict[str, Any]:
     try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes at random make the unpickler raise whatever it likes
         raise ValueError(
-            f"checkpoint {checkpoint} is damaged or no checkpoint; delete it to start afresh."
+            f"checkpoint {path} is damaged or no checkpoint; delete it to start afresh."
         ) from error
-    if not isinstance(saved, dict) or not _SAVED <= saved.keys():
-        raise ValueError(f"checkpoint {checkpoint} was not written by fit.")
+    if not isinstance(saved, dict) or saved.keys() != {"groups", "settings"}:
+        raise ValueError(f"checkpoint {path} was not written by fit or fit_seeds.")
     return saved
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a state's tensors; what a module saves beside them is its own affair."""
     return {name: tuple(v.shape) for name, v in state.items() if isinstance(v, Tensor)}
-
-
-def _check_checkpoint(
-    saved: dict[str, Any],
-    checkpoint: str | os.PathLike,
-    model: nn.Module,
-    settings: dict[str, int],
-    steps: int,
-) -> None:
-    """Insist that a checkpoint belongs to this model and to this run."""
-    theirs, ours = _shapes(saved["model"]), _shapes(model.state_dict())
-    for name in [*ours, *theirs]:
-        if theirs.get(name) != ours.get(name):
-            raise ValueError(
-                f"checkpoint {checkpoint} belongs to another model: {name} is "
-                f"{theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here."
-            )
-    for name, value in settings.items():
-        if saved["settings"].get(name) != value:
-            raise ValueError(
-                f"checkpoint {checkpoint} belongs to another run: {name} was "
-                f"{saved['settings'].get(name)}, and is {value} now."
-            )
-    if saved["step"] > steps:
-        raise ValueError(
-            f"steps is {steps}, but checkpoint {checkpoint} is {saved['step']} steps old already; "
-            "steps counts those of the earlier run too."
-        )

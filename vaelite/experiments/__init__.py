@@ -44,6 +44,13 @@ differ in nothing but the seed, at most ``settings["at_once"]`` of them, and ret
 was measured.  A cell's seconds are then its share of the group's, and an interruption costs a
 group.
 
+A long group need not be lost: where ``run_cells`` takes a third argument, ``checkpoint``, it is
+given the path of a file to save to, and to go on from where it exists (for ``fit_seeds``,
+``checkpoint=checkpoint, resume=checkpoint is not None``), or None where nothing may be written.
+The file's name holds a digest of the group's cells, settings, code and versions, so another group's
+or another code's is never opened.  Without ``--resume`` none exists at the start, and a group's is
+deleted when its results are stored.  The seconds of a resumed group are those of its last run.
+
 ``python -m vaelite reproduce NAME --profile P`` runs the cells and writes
 ``book/results/NAME.P.json``; ``--resume`` continues a run that was stopped.  A chapter reads it::
 
@@ -56,7 +63,9 @@ or runs the quick profile on the spot: ``results = get("variational_biases").run
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import inspect
 import json
 import math
 import os
@@ -88,6 +97,8 @@ _STORED = {
     "seconds": int | float,
     "cells": list,
 }
+# What a run must share with an interrupted one that it continues.
+_SAME = ("base_seed", "settings", "code_digest", "versions")
 _DIGITS = 10  # significant digits of a stored number
 
 
@@ -102,7 +113,7 @@ class Experiment:
         run_cell: runs one cell: ``run_cell(cell, settings)`` returns what was measured.
         code_digest: digest of the code that the numbers depend on.
         run_cells: runs cells that differ in the seed alone, in place of ``run_cell``, and returns
-            a list.
+            a list; may take a checkpoint's path.
     """
 
     name: str
@@ -110,7 +121,7 @@ class Experiment:
     cells: Callable[[dict], list[dict]]
     run_cell: Callable[[dict, dict], dict] | None
     code_digest: str
-    run_cells: Callable[[list[dict], dict], list[dict]] | None = None
+    run_cells: Callable[..., list[dict]] | None = None
 
     def run(
         self,
@@ -126,8 +137,9 @@ class Experiment:
             profile: ``quick``, ``standard`` or ``full``.
             folder: where to write ``NAME.PROFILE.json``.  The cells done so far are kept beside it
                 in ``NAME.PROFILE.partial.json``, so that an interrupted run never replaces a
-                complete one.  None, the default, writes nothing.
-            resume: keep the cells of an interrupted run in ``folder``.
+                complete one, and the group at work in ``NAME.PROFILE.DIGEST.checkpoint``.  None,
+                the default, writes nothing.
+            resume: keep the cells of an interrupted run in ``folder``, and go on with the group.
             progress: show a progress bar with the rate and the time left.
 
         Returns:
@@ -162,8 +174,10 @@ class Experiment:
             complete = Path(folder) / f"{self.name}.{profile}.json"
             for path in (partial, complete):
                 check_writable(path, "the results file")
-        if resume and partial:
-            _take_over(results, cells, partial)
+            if not resume:
+                _delete_checkpoints(partial)
+            elif partial.exists() or not self._checkpoint(results, cells, partial).exists():
+                _take_over(results, cells, partial)
         try:
             self._run_remaining(results, cells, partial, progress)
         finally:
@@ -173,6 +187,7 @@ class Experiment:
             # Not renamed: another run of the same may have finished, and taken it away.
             _write(results, complete)
             partial.unlink(missing_ok=True)
+            _delete_checkpoints(partial)
         return results
 
     def _run_remaining(
@@ -190,7 +205,8 @@ class Experiment:
             for group in self._groups(cells[done:], results["settings"]):
                 start = time.perf_counter()
                 try:
-                    measured = self._run_group(group, results["settings"])
+                    path = partial and self._checkpoint(results, group, partial)
+                    measured = self._run_group(group, results["settings"], path)
                 except Exception as error:
                     more = f" (and {len(group) - 1} more seeds)" if len(group) > 1 else ""
                     raise RuntimeError(
@@ -206,6 +222,7 @@ class Experiment:
                     results["hardware"].append(here)
                 if partial and (now := time.monotonic()) >= next_write:
                     _write(results, partial)
+                    _delete_checkpoints(partial)
                     # Of a long list of short cells, writing takes a few per cent of the time.
                     next_write = now + max(1.0, 30 * (time.monotonic() - now))
                 bar.update(len(group))
@@ -220,12 +237,22 @@ class Experiment:
             groups += [same[start : start + limit] for start in range(0, len(same), limit)]
         return groups
 
-    def _run_group(self, group: list[dict], settings: dict) -> list[dict]:
+    def _checkpoint(self, results: dict, cells: list[dict], partial: Path) -> Path:
+        """Return where the first group of ``cells`` is saved while it runs."""
+        depends_on = {key: results[key] for key in _SAME}
+        depends_on["cells"] = self._groups(cells, results["settings"])[0]
+        digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+        return partial.with_name(f"{self.name}.{results['profile']}.{digest[:16]}.checkpoint")
+
+    def _run_group(self, group: list[dict], settings: dict, checkpoint: Path | None) -> list[dict]:
         """Return what was measured, as JSON holds it; nobody can change what was asked for."""
         group, settings = [dict(cell) for cell in group], dict(settings)
         if self.run_cells is None:
             return [_plain(self.run_cell(group[0], settings), "result")]
-        measured = [_plain(result, "result") for result in self.run_cells(group, settings)]
+        arguments = [group, settings]
+        if "checkpoint" in inspect.signature(self.run_cells).parameters:
+            arguments.append(checkpoint)
+        measured = [_plain(result, "result") for result in self.run_cells(*arguments)]
         if len(measured) != len(group):
             raise ValueError(f"run_cells returned {len(measured)} results for {len(group)} cells.")
         return measured
@@ -349,7 +376,7 @@ def _take_over(results: dict, cells: list[dict], partial: Path) -> None:
     if stored_in is None:
         return
     stored = _read(stored_in)
-    for key in ("base_seed", "settings", "code_digest", "versions"):
+    for key in _SAME:
         if stored[key] != results[key]:
             what = key.replace("_", " ")
             raise ValueError(
@@ -362,6 +389,12 @@ def _take_over(results: dict, cells: list[dict], partial: Path) -> None:
             "not the first ones of this run; run it again without --resume."
         )
     results.update({key: stored[key] for key in ("hardware", "seconds", "cells")})
+
+
+def _delete_checkpoints(partial: Path) -> None:
+    """Delete the checkpoints beside the file of unfinished results, whichever group's they are."""
+    for path in partial.parent.glob(partial.name.replace(".partial.json", ".*.checkpoint")):
+        path.unlink(missing_ok=True)
 
 
 def _write(results: dict, path: Path) -> None:

@@ -35,6 +35,7 @@ of its samples, which no scale of the prior can change.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -93,10 +94,12 @@ def cells(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def run_cells(
-    group: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+    group: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    checkpoint: str | os.PathLike | None = None,
 ) -> list[dict[str, Any]]:
     """Train the seeds of one setting together, and measure each."""
-    models, histories, dataset = train(group, settings)
+    models, histories, dataset = train(group, settings, checkpoint)
     return [
         {
             **measure(model, dataset, settings, cell["seed"]),
@@ -108,12 +111,19 @@ def run_cells(
 
 
 def train(
-    group: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+    group: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    checkpoint: str | os.PathLike | None = None,
 ) -> tuple[list[VAE], list[History], Dataset]:
     """Train the models of cells that differ in the seed alone.
 
     A model trained in another group, or alone, is the same up to rounding; over thousands of steps
     rounding grows, so a model that must be the stored one is trained with its whole group.
+
+    Args:
+        group: the cells.
+        settings: those of the profile.
+        checkpoint: a file to save to, and to go on from where it exists.
 
     Returns:
         Models and histories, in the order of the cells, and the data set.
@@ -133,6 +143,8 @@ def train(
         lr=settings["lr"],
         device=dataset.x.device,
         progress=False,
+        checkpoint=checkpoint,
+        resume=checkpoint is not None,
     )
     return models, histories, dataset
 
