@@ -27,7 +27,7 @@ ROOMS = (
     ("The optimal prior", "optimal_prior", ["vaelite.optimal_prior"]),
     ("Cross-population autoencoders", "cpvae", ["vaelite.cpvae"]),
     ("Many aspects", "factvae", ["vaelite.factvae"]),
-    ("Experiments", "experiments", ["vaelite.experiments"]),
+    ("Experiments", "experiments", ["vaelite.experiments", "vaelite.comparison"]),
     (
         "Chapters and figures",
         "chapters",
