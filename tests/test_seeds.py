@@ -279,3 +279,175 @@ def test_bad_settings_are_named(data):
         together(make, data.numpy(), [0])
     with pytest.raises(ValueError, match=r"shape \(B, 16\)"):
         together(make, data[:, :5], [0])
+
+
+STEPS, RUNS = 12, [3, 4, 5]  # with two at once: groups of two and one, 24 steps in all
+RESUMABLE = ["vae", "FactorVAE", "ISA-VAE"]
+
+
+class Stopper:
+    """A schedule that is asked once a step, and once stops the training."""
+
+    def __init__(self, at=None, event=lambda: signal.raise_signal(signal.SIGINT)):
+        self.at, self.event, self.calls = at, event, 0
+
+    def __call__(self, step):
+        self.calls += 1
+        if self.calls == self.at:
+            self.event()
+        return 1.0 + 0.1 * step
+
+
+def stoppable(name, data, stopper, runs=RUNS, **options):
+    options = {"steps": STEPS, "at_once": 2, "log_every": 5, **options}
+    return together(MAKERS[name], data, runs, schedules={"beta": stopper}, **options)
+
+
+def assert_exactly_equal(one, other):
+    for model, expected in zip(one[0], other[0], strict=True):
+        assert model.beta == expected.beta
+        assert_same_state(model.state_dict(), expected.state_dict())
+    for history, expected in zip(one[1], other[1], strict=True):
+        assert history.steps.tolist() == expected.steps.tolist() == [5, 10, 12]
+        assert history.parts.keys() == expected.parts.keys()
+        for name in history.parts:
+            assert np.array_equal(history[name], expected[name])
+
+
+def assert_same_state(one, other):
+    """Tensors and, where a module saves more, such as an optimiser's memory, all that too."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same_state(one[key], other[key])
+    else:
+        assert one == other
+
+
+@pytest.mark.parametrize("name", RESUMABLE)
+@pytest.mark.parametrize("at", [4, 12, 17, 24])
+def test_ctrl_c_leaves_a_checkpoint_that_resumes_exactly(name, at, data, tmp_path):
+    """Inside a first group, at its end, inside a second group, after the last step of all."""
+    path = tmp_path / "deep" / "runs.pt"
+    whole = stoppable(name, data, Stopper())
+    done = at - STEPS * (at > STEPS)
+    with pytest.raises(KeyboardInterrupt, match=f"stopped after step {done} of 12; resume=True"):
+        stoppable(name, data, Stopper(at), checkpoint=path)
+    assert [file.name for file in path.parent.iterdir()] == ["runs.pt"]
+    counter = Stopper()
+    resumed = stoppable(name, data, counter, checkpoint=path, resume=True)
+    assert_exactly_equal(resumed, whole)
+    assert counter.calls == 2 * STEPS - at + (2 if at > STEPS else 1)  # one more at each return
+
+
+@pytest.mark.parametrize("name", RESUMABLE)
+@pytest.mark.parametrize("at", [3, 13, 20])
+def test_a_killed_call_goes_on_from_the_last_checkpoint(name, at, data, tmp_path):
+    path = tmp_path / "runs.pt"
+    whole = stoppable(name, data, Stopper())
+
+    def kill():
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        stoppable(name, data, Stopper(at, kill), checkpoint=path, checkpoint_seconds=0.0)
+    assert sum(group["step"] for group in torch.load(path)["groups"]) == at - 1
+    assert_exactly_equal(stoppable(name, data, Stopper(), checkpoint=path, resume=True), whole)
+
+
+def test_resume_returns_what_is_complete_and_starts_where_nothing_is(data, tmp_path):
+    path = tmp_path / "runs.pt"
+    first = stoppable("FactorVAE", data, Stopper(), checkpoint=path, resume=True)
+    before = path.read_bytes()
+    second = stoppable("FactorVAE", data, Stopper(), checkpoint=path, resume=True)
+    assert_exactly_equal(second, first)
+    assert path.read_bytes() == before
+    assert second[1][0].seconds >= first[1][0].seconds > 0
+
+
+def test_a_resumed_call_keeps_the_groups_that_it_finds(data, tmp_path, monkeypatch):
+    path = tmp_path / "runs.pt"
+    whole = stoppable("vae", data, Stopper(), at_once=1)
+    with monkeypatch.context() as scarce:
+        scarce.setattr("vaelite.training._CPU_BUDGET", 1)
+        with pytest.raises(KeyboardInterrupt):
+            stoppable("vae", data, Stopper(16), at_once=None, checkpoint=path)
+    resumed = stoppable("vae", data, Stopper(), at_once=None, checkpoint=path, resume=True)
+    assert_exactly_equal(resumed, whole)
+
+
+def test_a_checkpoint_of_other_runs_is_refused(data, tmp_path):
+    path = tmp_path / "runs.pt"
+    stoppable("vae", data, Stopper(), checkpoint=path)
+
+    def again(name="vae", data=data, runs=RUNS, **options):
+        return stoppable(name, data, Stopper(), runs, checkpoint=path, resume=True, **options)
+
+    for options, message in [
+        ({"runs": [3, 4, 6]}, "seeds was 3; 4; 5, and is 3; 4; 6 now"),
+        ({"steps": 13}, "steps was 12, and is 13 now"),
+        ({"lr": 1e-3}, "lr was 0.01, and is 0.001 now"),
+        ({"batch_size": 10}, "batch_size was 11, and is 10 now"),
+        ({"data": data[1:]}, "data was 37, and is 36 now"),
+        ({"at_once": 3}, "at_once was 2, and is 3 now"),
+    ]:
+        with pytest.raises(ValueError, match=f"belongs to another run: {message}"):
+            again(**options)
+    with pytest.raises(ValueError, match=r"another model: prior\.raw_p is absent there and \(2,\)"):
+        again("ISA-VAE")
+    with pytest.raises(ValueError, match="function was fit_seeds, and is fit now"):
+        alone(MAKERS["vae"], data, 3, checkpoint=path, resume=True)
+    alone(MAKERS["vae"], data, 3, checkpoint=path)
+    with pytest.raises(ValueError, match="function was fit, and is fit_seeds now"):
+        again()
+
+
+def test_a_damaged_or_foreign_file_is_named(data, tmp_path):
+    path = tmp_path / "runs.pt"
+    stoppable("vae", data, Stopper(), checkpoint=path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"runs\.pt is damaged or no checkpoint; delete it"):
+        stoppable("vae", data, Stopper(), checkpoint=path, resume=True)
+    torch.save({"step": 3}, path)
+    with pytest.raises(ValueError, match="was not written by fit or fit_seeds"):
+        stoppable("vae", data, Stopper(), checkpoint=path, resume=True)
+    never = Stopper()
+    with pytest.raises(OSError, match=r"checkpoint .* cannot be written"):
+        stoppable("vae", data, never, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="resume is True, but checkpoint names no file"):
+        stoppable("vae", data, never, resume=True)
+    assert never.calls == 0
+
+
+def test_weights_that_break_are_caught_before_they_are_saved(data, tmp_path):
+    class Broken(VAE):
+        """The loss of one run is finite at its seventh step, and its gradient is not."""
+
+        def loss(self, batch, noise=None):
+            loss, parts = super().loss(batch, noise)
+            return loss + torch.sqrt(self.broken * self.decoder[0].weight.sum()), parts
+
+        def after_step(self, batch):
+            self.steps += 1
+            if self.steps == 6 and self.seed == 4:
+                self.broken.zero_()
+
+    def make(seed):
+        model = Broken.mlp(*SHAPE)
+        with torch.no_grad():
+            model.decoder[0].weight.abs_()
+        model.register_buffer("broken", torch.tensor(1e-6))
+        model.steps, model.seed = 0, seed
+        return model
+
+    path = tmp_path / "runs.pt"
+    with pytest.raises(
+        FloatingPointError, match=r"run 4: .* step 7: parameter decoder\.0\.weight is NaN"
+    ):
+        together(make, data, [3, 4], checkpoint=path, checkpoint_seconds=0.0, lr=1e-4, log_every=20)
+    (group,) = torch.load(path)["groups"]
+    assert group["step"] == 6
+    for state in group["models"]:
+        assert all(tensor.isfinite().all() for tensor in state.values())
