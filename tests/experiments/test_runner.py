@@ -1,11 +1,13 @@
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vaelite import experiments
-from vaelite.experiments import Experiment, collect, load_results
+from vaelite.experiments import Experiment, collect, isa, load_results
+from vaelite.training import fit_seeds
 
 SETTINGS = {
     "quick": {"repeats": 3, "betas": (1.0, 5.0)},
@@ -353,3 +355,144 @@ def test_a_group_returns_as_many_results_as_it_has_cells(toy):
     short = toy(run_cell=None, settings=TOGETHER, run_cells=lambda group, settings: [{}])
     with pytest.raises(RuntimeError, match=r"1 more seeds\) failed: .*1 results for 2 cells"):
         short.run("quick", progress=False)
+
+
+def saving(seen, fail_at=None):
+    """A run_cells that notes what its checkpoint holds, saves its seeds there, and may stop."""
+
+    def run(group, settings, checkpoint=None):
+        seen.append(checkpoint and (checkpoint.name, checkpoint.exists()))
+        if checkpoint:
+            checkpoint.write_text("half a group")
+        if len(seen) - 1 == fail_at:
+            raise KeyboardInterrupt
+        return [run_cell(cell, settings) for cell in group]
+
+    return run
+
+
+def test_each_group_is_given_a_checkpoint_of_its_own_which_is_deleted_when_it_is_done(toy):
+    seen = []
+    experiment = toy(run_cell=None, settings=TOGETHER, run_cells=saving(seen))
+    experiment.run("quick", folder=toy.folder, progress=False)
+    names = [name for name, _ in seen]
+    assert len(set(names)) == len(names) == 4
+    assert all(name.startswith("toy.quick.") and name.endswith(".checkpoint") for name in names)
+    assert not any(exists for _, exists in seen)
+    assert [path.name for path in toy.folder.iterdir()] == ["toy.quick.json"]
+
+
+def test_without_a_folder_no_checkpoint_is_asked_for(toy):
+    seen = []
+    toy(run_cell=None, settings=TOGETHER, run_cells=saving(seen)).run("quick", progress=False)
+    assert seen == [None] * 4
+    assert list(toy.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("group", [0, 2])
+def test_resuming_offers_the_checkpoint_of_the_group_that_was_interrupted(toy, group):
+    seen, whole = [], toy(settings=TOGETHER).run("quick", progress=False)
+    experiment = toy(run_cell=None, settings=TOGETHER, run_cells=saving(seen, fail_at=group))
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run("quick", folder=toy.folder, progress=False)
+    assert (toy.folder / seen[group][0]).exists()
+    resumed = experiment.run("quick", folder=toy.folder, resume=True, progress=False)
+    assert seen[group + 1] == (seen[group][0], True)
+    assert not any(exists for _, exists in seen[group + 2 :])
+    assert without_times(resumed) == without_times(whole)
+    assert [path.name for path in toy.folder.iterdir()] == ["toy.quick.json"]
+
+
+def test_an_old_complete_run_does_not_hide_the_first_group_of_a_new_one(toy):
+    toy(settings=TOGETHER).run("quick", folder=toy.folder, progress=False)
+    seen = []
+    newer = toy(
+        run_cell=None, settings=TOGETHER, run_cells=saving(seen, fail_at=0), code_digest="def"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        newer.run("quick", folder=toy.folder, progress=False)
+    assert load_results("toy", "quick")["code_digest"] == "abc"
+    newer.run("quick", folder=toy.folder, resume=True, progress=False)
+    assert seen[1] == (seen[0][0], True)
+    assert load_results("toy", "quick")["code_digest"] == "def"
+
+
+def test_a_checkpoint_of_other_code_settings_or_seeds_is_never_offered(toy, monkeypatch):
+    seen = []
+
+    def interrupted(**other):
+        made = {"settings": TOGETHER, **other}
+        experiment = toy(run_cell=None, run_cells=saving(seen, fail_at=len(seen)), **made)
+        with pytest.raises(KeyboardInterrupt):
+            experiment.run("quick", folder=toy.folder, resume=True, progress=False)
+
+    interrupted()
+    interrupted(code_digest="def")
+    interrupted(settings={"quick": {**TOGETHER["quick"], "repeats": 2}})
+    monkeypatch.setenv("VAELITE_SEED", "5")
+    interrupted()
+    monkeypatch.delenv("VAELITE_SEED")
+    monkeypatch.setattr(experiments, "versions", lambda: {"torch": "0"})
+    interrupted()
+    assert len({name for name, _ in seen}) == 5
+    assert not any(exists for _, exists in seen)
+
+
+def test_without_resume_a_checkpoint_is_deleted(toy):
+    seen = []
+    broken = toy(run_cell=None, settings=TOGETHER, run_cells=saving(seen, fail_at=0))
+    with pytest.raises(KeyboardInterrupt):
+        broken.run("quick", folder=toy.folder, progress=False)
+    broken.run("quick", folder=toy.folder, progress=False)
+    assert seen[1] == (seen[0][0], False)
+
+
+TRAINED = {
+    "quick": {
+        "data": {"name": "sprites", "size": 8, "steps": [1, 3, 20, 16, 16]},  # 48 images
+        "factors": ["shape", "x"],
+        "encoder": [7],
+        "decoder": [6],
+        "discriminator": 4,
+        "sizes": [2, 1],
+        "exponents": [2.1, 2.2],
+        "batch_size": 8,
+        "lr": 1e-2,
+        "steps": 12,
+        "mig_samples": 20,
+        "at_once": 2,
+        "runs": [
+            {"method": "isa-vae learned", "beta": [1.0], "seeds": 3},
+            {"method": "factor-vae", "gamma": [2.0], "seeds": 2},
+        ],
+    }
+}
+
+
+@pytest.mark.parametrize("at", [5, 17, 31])  # of 12 steps in each of three groups
+def test_an_experiment_that_is_interrupted_inside_a_group_gives_the_same_numbers(
+    toy, monkeypatch, at
+):
+    steps = []
+
+    def interruptible(*arguments, **options):
+        def beta(step):
+            steps.append(step)
+            if len(steps) == at:
+                signal.raise_signal(signal.SIGINT)
+            return 1.0
+
+        return fit_seeds(*arguments, schedules={"beta": beta}, **options)
+
+    monkeypatch.setattr(isa, "fit_seeds", interruptible)
+    experiment = toy(run_cell=None, settings=TRAINED, cells=isa.cells, run_cells=isa.run_cells)
+
+    def numbers(results):
+        return [{**entry["result"], "training_seconds": 0} for entry in results["cells"]]
+
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run("quick", folder=toy.folder, progress=False)
+    resumed = experiment.run("quick", folder=toy.folder, resume=True, progress=False)
+    assert len(steps) == 3 * 12 + 1  # one more where it takes up the thread
+    assert numbers(resumed) == numbers(experiment.run("quick", progress=False))
+    assert [path.name for path in toy.folder.iterdir()] == ["toy.quick.json"]
