@@ -372,9 +372,16 @@ def saving(seen, fail_at=None):
 
 
 def test_each_group_is_given_a_checkpoint_of_its_own_which_is_deleted_when_it_is_done(toy):
-    seen = []
-    experiment = toy(run_cell=None, settings=TOGETHER, run_cells=saving(seen))
+    seen, others = [], []
+    save = saving(seen)
+
+    def run(group, settings, checkpoint):
+        others.append([path.name for path in toy.folder.glob("*.checkpoint")])
+        return save(group, settings, checkpoint)
+
+    experiment = toy(run_cell=None, settings=TOGETHER, run_cells=run)
     experiment.run("quick", folder=toy.folder, progress=False)
+    assert others[:2] == [[], []]  # later groups come faster than files are written
     names = [name for name, _ in seen]
     assert len(set(names)) == len(names) == 4
     assert all(name.startswith("toy.quick.") and name.endswith(".checkpoint") for name in names)
