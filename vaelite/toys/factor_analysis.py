@@ -6,33 +6,33 @@ The model (ISA-VAE, equation 14) draws :math:`z_n \sim N(0, I)` in :math:`\mathb
 ``(L, K)``, ``noise_var`` is the diagonal of :math:`D`, ``(L,)``. All results are in nats and, where
 data are involved, totals over the ``N`` data. All functions of ``X``, ``W``, ``noise_var`` and
 ``beta`` can be differentiated by autograd.
+
+Arguments may be anything that NumPy can turn into real arrays: nested lists and tuples, arrays of
+any numeric type, PyTorch tensors that need no gradient; all are computed with as float64. Every
+function raises TypeError for an array that does not hold real numbers, and ValueError for a shape
+that does not fit, a value that is not finite, a variance, count or parameter that is not positive.
+Below, "Raises" names only what comes on top.
 """
 
 from __future__ import annotations
 
 import autograd.numpy as np
 
-from ._validation import check_array, check_count, check_model, check_positive
+from ._validation import checked
 
 
 def sample(W, noise_var, n, rng):
     r"""Draw ``n`` data from the model (ISA-VAE, equation 14).
 
     Args:
-        W: weights ``(L, K)``.
-        noise_var: noise variances ``(L,)``.
+        W, noise_var: weights ``(L, K)``, noise variances ``(L,)``.
         n: number of data.
         rng: ``numpy.random.Generator``.
 
     Returns:
         Observations ``(n, L)`` and the latent variables ``(n, K)`` behind them.
-
-    Raises:
-        ValueError: if a shape does not fit, a variance is not positive, or ``n`` is not a
-            positive integer.
     """
-    check_model(W, noise_var)
-    check_count("n", n)
+    W, noise_var, n = checked(W=W, noise_var=noise_var, n=n)
     L, K = np.shape(W)
     Z = rng.standard_normal((n, K))
     X = Z @ np.transpose(W) + np.sqrt(noise_var) * rng.standard_normal((n, L))
@@ -45,17 +45,12 @@ def log_likelihood(X, W, noise_var):
     It is invariant under :math:`W \to W R` for every orthogonal :math:`R`.
 
     Args:
-        X: data ``(N, L)``.
-        W: weights ``(L, K)``.
-        noise_var: noise variances ``(L,)``.
+        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
 
     Returns:
         The total over the data, in nats.
-
-    Raises:
-        ValueError: if a shape does not fit, a value is not finite, or a variance is not positive.
     """
-    check_model(W, noise_var, X)
+    X, W, noise_var = checked(X=X, W=W, noise_var=noise_var)
     N, L = np.shape(X)
     scale = np.sqrt(noise_var)
     X, V = X / scale, np.transpose(np.transpose(W) / scale)  # noise variance 1 in these units
@@ -71,14 +66,10 @@ def posterior_precision(W, noise_var, beta=1.0):
     belongs to the model whose likelihood is raised to the power :math:`M = 1 / \beta` (B.2).
 
     Args:
-        W: weights ``(L, K)``.
-        noise_var: noise variances ``(L,)``.
+        W, noise_var: weights ``(L, K)``, noise variances ``(L,)``.
         beta: weight of the KL divergence.
-
-    Raises:
-        ValueError: if a shape does not fit or a value is not positive.
     """
-    check_model(W, noise_var, beta=beta)
+    W, noise_var, beta = checked(W=W, noise_var=noise_var, beta=beta)
     return np.transpose(W) / noise_var @ W / beta + np.eye(np.shape(W)[1])
 
 
@@ -90,16 +81,13 @@ def posterior(W, noise_var, beta=1.0):
         R = \Sigma\, W^\top D^{-1} / \beta .
 
     Args:
-        W: weights ``(L, K)``.
-        noise_var: noise variances ``(L,)``.
+        W, noise_var: weights ``(L, K)``, noise variances ``(L,)``.
         beta: weight of the KL divergence; 1 gives the posterior of equation 15.
 
     Returns:
         Recognition weights :math:`R`, ``(K, L)``, and covariance :math:`\Sigma`, ``(K, K)``.
-
-    Raises:
-        ValueError: if a shape does not fit or a value is not positive.
     """
+    W, noise_var, beta = checked(W=W, noise_var=noise_var, beta=beta)
     covariance = np.linalg.inv(posterior_precision(W, noise_var, beta))
     return covariance @ (np.transpose(W) / noise_var) / beta, covariance
 
@@ -112,15 +100,11 @@ def mean_field(W, noise_var, beta=1.0):
     mean-field inference is overconfident wherever the posterior is correlated.  ISA-VAE, B.2.
 
     Args:
-        W: weights ``(L, K)``.
-        noise_var: noise variances ``(L,)``.
+        W, noise_var: weights ``(L, K)``, noise variances ``(L,)``.
         beta: weight of the KL divergence.
 
     Returns:
         Recognition weights :math:`R`, ``(K, L)``, and variances :math:`v`, ``(K,)``.
-
-    Raises:
-        ValueError: if a shape does not fit or a value is not positive.
     """
     recognition, _ = posterior(W, noise_var, beta)
     return recognition, 1 / np.diag(posterior_precision(W, noise_var, beta))
@@ -136,19 +120,13 @@ def reconstruction(X, W, noise_var, beta=1.0):
     Equation 16 of the ISA-VAE paper is this, divided by ``beta``.
 
     Args:
-        X: data ``(N, L)``.
-        W: weights ``(L, K)``.
-        noise_var: noise variances ``(L,)``.
+        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
         beta: weight of the KL divergence, on which q depends.
 
     Returns:
         The total over the data, in nats.
-
-    Raises:
-        ValueError: if a shape does not fit, a value is not finite, or a variance or ``beta`` is
-            not positive.
     """
-    check_model(W, noise_var, X, beta)
+    X, W, noise_var, beta = checked(X=X, W=W, noise_var=noise_var, beta=beta)
     recognition, variance = mean_field(W, noise_var, beta)
     residual = X - X @ recognition.T @ np.transpose(W)
     spread = np.sum(np.transpose(W) ** 2 / noise_var * variance[:, None])
@@ -163,20 +141,14 @@ def kl(X, W, noise_var, beta=1.0):
         \tfrac12 \sum_n \Big( |R x_n|^2 + \sum_k (v_k - 1 - \log v_k) \Big)
 
     Args:
-        X: data ``(N, L)``.
-        W: weights ``(L, K)``.
-        noise_var: noise variances ``(L,)``.
+        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
         beta: weight of the KL divergence in the objective, on which q depends; the result is not
             multiplied by it.
 
     Returns:
         The total over the data, in nats.
-
-    Raises:
-        ValueError: if a shape does not fit, a value is not finite, or a variance or ``beta`` is
-            not positive.
     """
-    check_model(W, noise_var, X, beta)
+    X, W, noise_var, beta = checked(X=X, W=W, noise_var=noise_var, beta=beta)
     recognition, variance = mean_field(W, noise_var, beta)
     spread = np.sum(variance - 1 - np.log(variance))
     return 0.5 * (np.sum((X @ recognition.T) ** 2) + np.shape(X)[0] * spread)
@@ -192,18 +164,13 @@ def free_energy(X, W, noise_var, beta=1.0):
     :math:`W^\top D^{-1} W` is diagonal. Appendix B of the paper plots this divided by ``beta``.
 
     Args:
-        X: data ``(N, L)``.
-        W: weights ``(L, K)``.
-        noise_var: noise variances ``(L,)``.
+        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
         beta: weight of the KL divergence.
 
     Returns:
         The total over the data, in nats.
-
-    Raises:
-        ValueError: if a shape does not fit, a value is not finite, or a variance or ``beta`` is
-            not positive.
     """
+    (beta,) = checked(beta=beta)
     return reconstruction(X, W, noise_var, beta) - beta * kl(X, W, noise_var, beta)
 
 
@@ -216,11 +183,8 @@ def rotation(angle):
 
     Args:
         angle: in radians.
-
-    Raises:
-        ValueError: if ``angle`` is not a finite number.
     """
-    check_array("angle", angle, ())
+    (angle,) = checked(angle=angle)
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
@@ -239,11 +203,10 @@ def over_complete_weights(alpha, rho=1.0):
         rho: length of the third column.
 
     Raises:
-        ValueError: if ``alpha`` lies outside [0, 1] or ``rho`` is not positive.
+        ValueError: if ``alpha`` lies outside [0, 1].
     """
-    check_array("alpha", alpha, ())
+    alpha, rho = checked(alpha=alpha, rho=rho)
     if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must lie in [0, 1]; got {alpha!r}.")
-    check_positive("rho", rho)
+        raise ValueError(f"alpha must lie in [0, 1]; got {alpha}.")
     rest = np.sqrt(1 - alpha**2)
     return np.array([[alpha, rest, rho], [alpha, rest, -rho]]) / np.sqrt(2.0)

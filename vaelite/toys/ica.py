@@ -7,7 +7,9 @@ entropy are analytic; the cross-entropy with the prior is a one-dimensional inte
 variable and datum. The paper calls that slow; one Gauss-Hermite rule does all of them at once.
 
 Shapes: ``X`` ``(N, L)``, ``W`` ``(L, K)``, ``noise_var`` ``(L,)``, ``q_mean`` and ``q_var``
-``(N, K)``. All results are in nats.
+``(N, K)``. All results are in nats. :func:`log_prior`, :func:`cross_entropy` and
+:func:`free_energy` can be differentiated by autograd. What arguments may be, and what is raised
+where they do not fit, is as in :mod:`vaelite.toys.factor_analysis`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import numpy as onp
 from scipy.optimize import brentq
 from scipy.special import betaln, logsumexp
 
-from ._validation import check_array, check_count, check_model, check_positive
+from ._validation import checked
 
 NODES = 64
 
@@ -45,8 +47,7 @@ def sample(W, noise_var, n, dof, rng, scale=1.0):
     r"""Draw ``n`` data from the model (ISA-VAE, B.7).
 
     Args:
-        W: weights ``(L, K)``.
-        noise_var: noise variances ``(L,)``.
+        W, noise_var: weights ``(L, K)``, noise variances ``(L,)``.
         n: number of data.
         dof: degrees of freedom :math:`\nu` of the sources.
         rng: ``numpy.random.Generator``.
@@ -54,14 +55,8 @@ def sample(W, noise_var, n, dof, rng, scale=1.0):
 
     Returns:
         Observations ``(n, L)`` and the sources ``(n, K)`` behind them.
-
-    Raises:
-        ValueError: if a shape does not fit or a value is not positive.
     """
-    check_model(W, noise_var)
-    check_count("n", n)
-    check_positive("dof", dof)
-    check_positive("scale", scale)
+    W, noise_var, n, dof, scale = checked(W=W, noise_var=noise_var, n=n, dof=dof, scale=scale)
     L, K = onp.shape(W)
     Z = scale * rng.standard_t(dof, (n, K))
     X = Z @ onp.transpose(W) + onp.sqrt(noise_var) * rng.standard_normal((n, L))
@@ -91,12 +86,8 @@ def log_prior(z, dof, scale=1.0):
         z: any shape.
         dof: degrees of freedom :math:`\nu`.
         scale: scale :math:`s`.
-
-    Raises:
-        ValueError: if ``dof`` or ``scale`` is not positive.
     """
-    check_positive("dof", dof)
-    check_positive("scale", scale)
+    z, dof, scale = checked(z=z, dof=dof, scale=scale)
     return _log_prior_constant(dof, scale) - (dof + 1) / 2 * np.log1p(z**2 / (dof * scale**2))
 
 
@@ -111,21 +102,14 @@ def cross_entropy(q_mean, q_var, dof, scale=1.0, nodes=NODES):
     :math:`10 s^2`, 0.04 at :math:`100 s^2`, and it never exceeds 0.6.
 
     Args:
-        q_mean: means ``(N, K)``.
-        q_var: variances ``(N, K)``.
-        dof: degrees of freedom of the prior.
-        scale: scale of the prior.
+        q_mean, q_var: means and variances of q, ``(N, K)`` each.
+        dof, scale: degrees of freedom and scale of the sources.
         nodes: number of nodes.
 
     Returns:
         ``(N, K)``, in nats.
-
-    Raises:
-        ValueError: if a shape does not fit or a value is not positive.
     """
-    check_array("q_mean", q_mean, (None, None))
-    check_array("q_var", q_var, onp.shape(q_mean), positive=True)
-    check_count("nodes", nodes)
+    q_mean, q_var, nodes = checked(q_mean=q_mean, q_var=q_var, nodes=nodes)
     t, weight = _gauss_hermite(nodes)
     z = np.expand_dims(q_mean, -1) + np.expand_dims(np.sqrt(q_var), -1) * t  # (N, K, nodes)
     return -np.dot(log_prior(z, dof, scale), weight)
@@ -139,21 +123,14 @@ def cross_entropy_loop(q_mean, q_var, dof, scale=1.0, points=2001):
     numbers far faster.
 
     Args:
-        q_mean: means ``(N, K)``.
-        q_var: variances ``(N, K)``.
-        dof: degrees of freedom of the prior.
-        scale: scale of the prior.
+        q_mean, q_var: means and variances of q, ``(N, K)`` each.
+        dof, scale: degrees of freedom and scale of the sources.
         points: number of grid points.
 
     Returns:
         ``(N, K)``, in nats.
-
-    Raises:
-        ValueError: if a shape does not fit or a value is not positive.
     """
-    check_array("q_mean", q_mean, (None, None))
-    check_array("q_var", q_var, onp.shape(q_mean), positive=True)
-    check_count("points", points)
+    q_mean, q_var, points = checked(q_mean=q_mean, q_var=q_var, points=points)
     result = onp.empty(onp.shape(q_mean))
     for index in onp.ndindex(result.shape):
         mean, deviation = q_mean[index], onp.sqrt(q_var[index])
@@ -174,25 +151,17 @@ def free_energy(X, W, noise_var, q_mean, q_var, dof, scale=1.0, beta=1.0):
     at least 1 this is a lower bound on the log-likelihood, for any q.
 
     Args:
-        X: data ``(N, L)``.
-        W: weights ``(L, K)``.
-        noise_var: noise variances ``(L,)``.
-        q_mean: means of q ``(N, K)``.
-        q_var: variances of q ``(N, K)``.
-        dof: degrees of freedom of the sources.
-        scale: scale of the sources.
+        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
+        q_mean, q_var: means and variances of q, ``(N, K)`` each.
+        dof, scale: degrees of freedom and scale of the sources.
         beta: weight of the KL divergence.
 
     Returns:
-        The total over the data, in nats; differentiable by autograd.
-
-    Raises:
-        ValueError: if a shape does not fit, a value is not finite, or a variance, ``dof``,
-            ``scale`` or ``beta`` is not positive.
+        The total over the data, in nats.
     """
-    check_model(W, noise_var, X, beta)
-    check_array("q_mean", q_mean, (onp.shape(X)[0], onp.shape(W)[1]))
-    check_array("q_var", q_var, onp.shape(q_mean), positive=True)
+    X, W, noise_var, q_mean, q_var, beta = checked(
+        X=X, W=W, noise_var=noise_var, q_mean=q_mean, q_var=q_var, beta=beta
+    )
     residual = X - q_mean @ np.transpose(W)
     spread = np.sum(np.transpose(W) ** 2 / noise_var, axis=1)  # (K,), diagonal of W' D^-1 W
     constant = onp.shape(X)[0] * np.sum(np.log(2 * np.pi * noise_var))
@@ -216,9 +185,7 @@ def log_likelihood(X, W, noise_var, dof, scale=1.0):
     exponentially with :math:`K`: this is for three components or so.
 
     Args:
-        X: data ``(N, L)``.
-        W: weights ``(L, K)``.
-        noise_var: noise variances ``(L,)``.
+        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
         dof: degrees of freedom of the sources, at least 2.
         scale: scale of the sources.
 
@@ -226,16 +193,13 @@ def log_likelihood(X, W, noise_var, dof, scale=1.0):
         The total over the data, in nats.
 
     Raises:
-        ValueError: if a shape does not fit, a value is not finite or not positive, or ``dof`` is
-            below 2.
+        ValueError: if ``dof`` is below 2.
     """
-    check_model(W, noise_var, X)
-    check_positive("dof", dof)
-    check_positive("scale", scale)
+    X, W, noise_var, dof, scale = checked(X=X, W=W, noise_var=noise_var, dof=dof, scale=scale)
     if dof < 2:
-        raise ValueError(f"dof must be at least 2 here; got {dof!r}.")
-    W, root = onp.asarray(W, float), onp.sqrt(noise_var)
-    log_tau, log_weight = _log_precision_rule(float(dof))
+        raise ValueError(f"dof must be at least 2 here; got {dof}.")
+    root = onp.sqrt(noise_var)
+    log_tau, log_weight = _log_precision_rule(dof)
     grid = onp.meshgrid(*[log_tau] * W.shape[1], indexing="ij")
     variance = scale**2 * onp.exp(-onp.stack(grid).reshape(W.shape[1], -1).T)  # (T, K)
     weight = sum(onp.meshgrid(*[log_weight] * W.shape[1], indexing="ij")).ravel()  # (T,)
@@ -282,18 +246,12 @@ def optimal_weights(X, q_mean, q_var):
 
     Args:
         X: data ``(N, L)``.
-        q_mean: means of q ``(N, K)``.
-        q_var: variances of q ``(N, K)``.
+        q_mean, q_var: means and variances of q, ``(N, K)`` each.
 
     Returns:
         ``(L, K)``.
-
-    Raises:
-        ValueError: if a shape does not fit or a variance is not positive.
     """
-    check_array("X", X, (None, None))
-    check_array("q_mean", q_mean, (onp.shape(X)[0], None))
-    check_array("q_var", q_var, onp.shape(q_mean), positive=True)
+    X, q_mean, q_var = checked(X=X, q_mean=q_mean, q_var=q_var)
     return onp.linalg.solve(_second_moment(q_mean, q_var), onp.transpose(q_mean) @ X).T
 
 
@@ -315,18 +273,22 @@ def improve_q(X, W, noise_var, q_mean, q_var, dof, scale=1.0, beta=1.0):
     solve for them.
 
     Args:
-        X: data ``(N, L)``.
-        W: weights ``(L, K)``.
-        noise_var: noise variances ``(L,)``.
-        q_mean: means of q ``(N, K)``.
-        q_var: variances of q ``(N, K)``.
-        dof: degrees of freedom of the sources.
-        scale: scale of the sources.
+        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
+        q_mean, q_var: means and variances of q, ``(N, K)`` each.
+        dof, scale: degrees of freedom and scale of the sources.
         beta: weight of the KL divergence.
 
     Returns:
         Better means and variances, ``(N, K)`` each.
     """
+    arguments = checked(
+        X=X, W=W, noise_var=noise_var, q_mean=q_mean, q_var=q_var, dof=dof, scale=scale, beta=beta
+    )
+    return _improve_q(*arguments)
+
+
+def _improve_q(X, W, noise_var, q_mean, q_var, dof, scale, beta):
+    """Do what :func:`improve_q` says, unchecked: for the loops of :func:`fit`."""
     t, weight = _gauss_hermite(NODES)
     deviation = onp.sqrt(q_var)
     z = q_mean[..., None] + deviation[..., None] * t
@@ -345,12 +307,12 @@ def improve_q(X, W, noise_var, q_mean, q_var, dof, scale=1.0, beta=1.0):
 
 
 def _optimise_q(X, W, noise_var, q_mean, q_var, dof, scale, beta, tolerance, max_steps=2000):
-    """Repeat :func:`improve_q`, for each datum until its means and deviations stand still."""
+    """Step as :func:`improve_q` does, for each datum until its means and deviations stand still."""
     q_mean, q_var = q_mean.copy(), q_var.copy()
     moving = onp.arange(len(X))
     for _ in range(max_steps):
         old_mean, old_var = q_mean[moving], q_var[moving]
-        mean, var = improve_q(X[moving], W, noise_var, old_mean, old_var, dof, scale, beta)
+        mean, var = _improve_q(X[moving], W, noise_var, old_mean, old_var, dof, scale, beta)
         q_mean[moving], q_var[moving] = mean, var
         change = onp.abs(mean - old_mean) + onp.abs(onp.sqrt(var) - onp.sqrt(old_var))
         moving = moving[change.max(axis=1) > tolerance * scale]
@@ -370,12 +332,8 @@ def angles_between(W):
     Returns:
         One angle per pair, ``(K (K - 1) / 2,)``, in the order (0, 1), (0, 2), ..., (1, 2), ...;
         NaN where a column is zero.
-
-    Raises:
-        ValueError: if ``W`` is not a finite matrix.
     """
-    check_array("W", W, (None, None))
-    W = onp.asarray(W, float)
+    (W,) = checked(W=W)
     angles = []
     for i, j in combinations(range(W.shape[1]), 2):
         a, b = W[:, i], W[:, j]
@@ -400,17 +358,13 @@ def pruned(W, threshold=0.05, longest=None):
 
     Returns:
         ``(K,)`` bool.
-
-    Raises:
-        ValueError: if ``W`` is not a finite matrix, or another argument is not positive.
     """
-    check_array("W", W, (None, None))
-    check_positive("threshold", threshold)
+    W, threshold = checked(W=W, threshold=threshold)
     norms = onp.linalg.norm(W, axis=0)
     if longest is None:
         longest = norms.max()
     else:
-        check_positive("longest", longest)
+        (longest,) = checked(longest=longest)
     return norms <= threshold * longest
 
 
@@ -429,24 +383,24 @@ def fit(X, W, noise_var, dof, scale=1.0, beta=1.0, max_steps=200, tolerance=1e-7
         X: data ``(N, L)``.
         W: weights to start at, ``(L, K)``.
         noise_var: noise variances ``(L,)``, not fitted.
-        dof: degrees of freedom of the sources.
-        scale: scale of the sources.
+        dof, scale: degrees of freedom and scale of the sources.
         beta: weight of the KL divergence.
         max_steps: how many accepted steps at most.
         tolerance: stop when a step promises less than this many nats per datum.
 
     Returns:
         A :class:`Fit`.
-
-    Raises:
-        ValueError: if a shape does not fit, a value is not finite, or a variance, ``dof``,
-            ``scale``, ``beta`` or ``tolerance`` is not positive.
     """
-    check_model(W, noise_var, X, beta)
-    for name, value in (("dof", dof), ("scale", scale), ("tolerance", tolerance)):
-        check_positive(name, value)
-    check_count("max_steps", max_steps)
-    X, W, noise_var = (onp.asarray(a, float) for a in (X, W, noise_var))
+    X, W, noise_var, dof, scale, beta, max_steps, tolerance = checked(
+        X=X,
+        W=W,
+        noise_var=noise_var,
+        dof=dof,
+        scale=scale,
+        beta=beta,
+        max_steps=max_steps,
+        tolerance=tolerance,
+    )
     (N, L), K = X.shape, W.shape[1]
 
     def evaluate(W, q_mean, q_var):
@@ -460,7 +414,7 @@ def fit(X, W, noise_var, dof, scale=1.0, beta=1.0, max_steps=200, tolerance=1e-7
         # the step from W to the least-squares solution is this matrix times the gradient
         return onp.kron(onp.diag(noise_var), onp.linalg.inv(_second_moment(*q)))
 
-    value, q = evaluate(W, onp.zeros((N, K)), onp.full((N, K), float(scale) ** 2))
+    value, q = evaluate(W, onp.zeros((N, K)), onp.full((N, K), scale**2))
     slope, metric, learned = gradient(W, q), least_squares_metric(q), False
     history, converged = [value], False
     while len(history) <= max_steps and not converged:
