@@ -10,6 +10,7 @@ from vaelite import figures
 from vaelite.toys import factor_analysis
 
 COVER = Path(__file__).resolve().parents[1] / "_static" / "cover.png"
+OFFSET = {"textcoords": "offset points"}
 
 
 def main() -> None:
@@ -21,33 +22,34 @@ def main() -> None:
     variances, directions = np.linalg.eigh(X.T @ X / len(X))
     best = directions * np.sqrt(variances - noise)
 
-    figure, (left, right) = figures.subplots(1, 2, height=3.0)
-    figure.set_size_inches(9, 3.2)
+    figure, (left, right) = figures.subplots(1, 2, height=2.6)  # as wide as all figures of the book
     left.scatter(*X.T, s=6, color=figures.GREY, alpha=0.35, linewidths=0)
     degrees = (0, 25, 50)
     colours = (figures.BLUE, figures.ORANGE, figures.GREEN)
-    for angle, colour in zip(degrees, colours, strict=True):
-        W = best @ factor_analysis.rotation(np.radians(angle))
+    rotated = [best @ factor_analysis.rotation(np.radians(angle)) for angle in degrees]
+    for W, colour in zip(rotated, colours, strict=True):
         for column in W.T:
-            left.plot(*np.outer(column, (-2, 2)), color=colour)
-    left.set(title="three explanations, equally likely", xlabel="$x_1$", ylabel="$x_2$")
+            left.plot(*np.outer(column, (-3, 3)), color=colour)
+    left.set(title="three explanations,\nequally likely", xlabel="$x_1$", ylabel="$x_2$")
+    left.set(xticks=[], yticks=[])
     left.set_aspect("equal", adjustable="datalim")
 
-    angles = np.linspace(0, 180, 91)
-    rotated = [best @ factor_analysis.rotation(np.radians(angle)) for angle in angles]
-    likelihood = [factor_analysis.log_likelihood(X, W, noise) / len(X) for W in rotated]
-    energy = [factor_analysis.free_energy(X, W, noise) / len(X) for W in rotated]
-    right.plot(angles, likelihood, color=figures.BLACK, label="log-likelihood")
-    right.plot(angles, energy, color=figures.PINK, label="free energy")
-    for angle, colour in zip(degrees, colours, strict=True):
-        W = best @ factor_analysis.rotation(np.radians(angle))
+    for W, angle, colour in zip(rotated, degrees, colours, strict=True):
         height = factor_analysis.free_energy(X, W, noise) / len(X)
-        right.plot(angle, height, "o", color=colour, markersize=9)
-    right.set(title="inference prefers one", xlabel="rotation (degrees)", ylabel="nats per datum")
-    right.set_xticks([0, 45, 90, 135, 180])
-    right.set_ylim(top=max(likelihood) + 0.12)
-    right.legend(loc="upper center", ncols=2)
-    figure.savefig(COVER, dpi=120)
+        right.plot(angle, height, "o", color=colour, markersize=9, clip_on=False, zorder=3)
+    angles = np.linspace(0, 180, 91)
+    turned = [best @ factor_analysis.rotation(np.radians(angle)) for angle in angles]
+    likelihood = [factor_analysis.log_likelihood(X, W, noise) / len(X) for W in turned]
+    energy = [factor_analysis.free_energy(X, W, noise) / len(X) for W in turned]
+    right.plot(angles, likelihood, color=figures.BLACK)
+    right.plot(angles, energy, color=figures.PINK)
+    # The names stand at the curves: a legend would leave a phone no room.
+    right.annotate("log-likelihood", (90, max(likelihood)), (0, 6), ha="center", **OFFSET)
+    right.annotate("free energy", (90, min(energy)), (0, -16), ha="center", **OFFSET)
+    right.set(title="inference\nprefers one", xlabel="angle of rotation", ylabel="nats per datum")
+    right.set(xticks=[0, 90, 180], xticklabels=["0°", "90°", "180°"], yticks=[-2.7, -3.2])
+    right.set_ylim(min(energy) - 0.16, max(likelihood) + 0.14)
+    figure.savefig(COVER, dpi=200)
 
 
 if __name__ == "__main__":
