@@ -6,6 +6,7 @@ import torch
 
 from vaelite.distributions import IndependentSubspaces
 from vaelite.experiments import get, isa, names
+from vaelite.experiments.isa_landing import WithoutScore
 
 METHODS = [
     "beta-vae",
@@ -221,6 +222,7 @@ def test_packed_images_give_the_same_numbers():
         ("isa_heads", "isa_heads_again", False),
         ("isa_sprites", "isa_sprites_again", False),
         ("isa_sprites", "isa_sprites_deep", True),
+        ("isa_sprites_deep", "isa_landing", False),
     ],
 )
 def test_a_second_look_has_fresh_seeds_and_compares_with_the_vae(old, new, networks_change):
@@ -249,3 +251,42 @@ def test_runs_come_beta_by_beta_in_disjoint_pieces():
         for profile, settings in experiment.settings.items():
             every = [tuple(sorted(cell.items())) for cell in experiment.cells(settings)]
             assert len(every) == len(set(every)), f"{name} {profile} runs a cell twice"
+
+
+def test_without_the_score_the_bound_and_its_expected_gradient_stay():
+    settings = {**TINY, "steps": 0}
+    model = isa.make_model(cell("isa-vae learned"), settings, 64, 48).double()
+    parts = (model.encoder, model.decoder, 3, (64,))
+    without = WithoutScore(*parts, prior=model.prior, beta=1.7).double()
+    model.beta = 1.7
+    x = torch.rand(1, 64, generator=torch.Generator().manual_seed(0)).round().double()
+    mean, log_var = (part.detach() for part in model.encode(x))
+    noise = torch.randn(200_000, 3, generator=torch.Generator().manual_seed(1)).double()
+    gradients = []
+    for one in (model, without):
+        m, v = (part.expand(len(noise), 3).clone().requires_grad_() for part in (mean, log_var))
+        z = one.sample_posterior(m, v, noise)
+        kl = one.kl(m, v, z)
+        gradients.append([*torch.autograd.grad(kl.sum(), (m, v)), kl.detach()])
+    assert torch.allclose(gradients[0][2], gradients[1][2])
+    for first, second in zip(gradients[0][:2], gradients[1][:2], strict=True):
+        score = first - second
+        assert score.abs().max() > 0.1  # something was dropped
+        error = score.std(0) / len(noise) ** 0.5
+        assert (score.mean(0).abs() < 5 * error).all()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_landing_experiment_trains_what_it_names(packed):
+    experiment = get("isa_landing")
+    settings = {**TINY, "data": {**TINY["data"], "packed": packed}}
+    found = {}
+    for method in ("vae sampled-kl", "vae sampled-kl without score", "isa-vae without score"):
+        group = [cell(method, 0), cell(method, 1)]
+        found[method] = experiment.run_cells(group, settings)
+    with_score, without, isa_without = ([r["elbo"] for r in runs] for runs in found.values())
+    assert with_score != without
+    assert found["isa-vae without score"][0]["exponents"] == pytest.approx([2.2, 2.2])
+    assert isa_without != without
+    plain = isa.run_cells([cell("vae sampled-kl", 0), cell("vae sampled-kl", 1)], settings)
+    assert with_score == [result["elbo"] for result in plain]
