@@ -116,7 +116,9 @@ def test_every_form_of_the_same_arrays_gives_the_same_answer(name, form, seed):
 
 
 @pytest.mark.parametrize(
-    "form", [int, np.float32, np.int64, np.array, lambda x: torch.tensor(x)], ids=str
+    "form",
+    [int, np.float32, np.int64, np.array, lambda x: torch.tensor(x)],
+    ids=["int", "float32", "int64", "array", "torch"],
 )
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if FUNCTIONS[name][2]])
 def test_every_form_of_the_same_number_gives_the_same_answer(name, form):
