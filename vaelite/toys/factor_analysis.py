@@ -25,7 +25,8 @@ def sample(W, noise_var, n, rng):
     r"""Draw ``n`` data from the model (ISA-VAE, equation 14).
 
     Args:
-        W, noise_var: weights ``(L, K)``, noise variances ``(L,)``.
+        W: weights ``(L, K)``.
+        noise_var: noise variances ``(L,)``.
         n: number of data.
         rng: ``numpy.random.Generator``.
 
@@ -45,7 +46,9 @@ def log_likelihood(X, W, noise_var):
     It is invariant under :math:`W \to W R` for every orthogonal :math:`R`.
 
     Args:
-        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
+        X: data ``(N, L)``.
+        W: weights ``(L, K)``.
+        noise_var: noise variances ``(L,)``.
 
     Returns:
         The total over the data, in nats.
@@ -66,7 +69,8 @@ def posterior_precision(W, noise_var, beta=1.0):
     belongs to the model whose likelihood is raised to the power :math:`M = 1 / \beta` (B.2).
 
     Args:
-        W, noise_var: weights ``(L, K)``, noise variances ``(L,)``.
+        W: weights ``(L, K)``.
+        noise_var: noise variances ``(L,)``.
         beta: weight of the KL divergence.
     """
     W, noise_var, beta = checked(W=W, noise_var=noise_var, beta=beta)
@@ -81,7 +85,8 @@ def posterior(W, noise_var, beta=1.0):
         R = \Sigma\, W^\top D^{-1} / \beta .
 
     Args:
-        W, noise_var: weights ``(L, K)``, noise variances ``(L,)``.
+        W: weights ``(L, K)``.
+        noise_var: noise variances ``(L,)``.
         beta: weight of the KL divergence; 1 gives the posterior of equation 15.
 
     Returns:
@@ -100,7 +105,8 @@ def mean_field(W, noise_var, beta=1.0):
     mean-field inference is overconfident wherever the posterior is correlated.  ISA-VAE, B.2.
 
     Args:
-        W, noise_var: weights ``(L, K)``, noise variances ``(L,)``.
+        W: weights ``(L, K)``.
+        noise_var: noise variances ``(L,)``.
         beta: weight of the KL divergence.
 
     Returns:
@@ -120,7 +126,9 @@ def reconstruction(X, W, noise_var, beta=1.0):
     Equation 16 of the ISA-VAE paper is this, divided by ``beta``.
 
     Args:
-        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
+        X: data ``(N, L)``.
+        W: weights ``(L, K)``.
+        noise_var: noise variances ``(L,)``.
         beta: weight of the KL divergence, on which q depends.
 
     Returns:
@@ -141,7 +149,9 @@ def kl(X, W, noise_var, beta=1.0):
         \tfrac12 \sum_n \Big( |R x_n|^2 + \sum_k (v_k - 1 - \log v_k) \Big)
 
     Args:
-        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
+        X: data ``(N, L)``.
+        W: weights ``(L, K)``.
+        noise_var: noise variances ``(L,)``.
         beta: weight of the KL divergence in the objective, on which q depends; the result is not
             multiplied by it.
 
@@ -164,7 +174,9 @@ def free_energy(X, W, noise_var, beta=1.0):
     :math:`W^\top D^{-1} W` is diagonal. Appendix B of the paper plots this divided by ``beta``.
 
     Args:
-        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
+        X: data ``(N, L)``.
+        W: weights ``(L, K)``.
+        noise_var: noise variances ``(L,)``.
         beta: weight of the KL divergence.
 
     Returns:

@@ -47,7 +47,8 @@ def sample(W, noise_var, n, dof, rng, scale=1.0):
     r"""Draw ``n`` data from the model (ISA-VAE, B.7).
 
     Args:
-        W, noise_var: weights ``(L, K)``, noise variances ``(L,)``.
+        W: weights ``(L, K)``.
+        noise_var: noise variances ``(L,)``.
         n: number of data.
         dof: degrees of freedom :math:`\nu` of the sources.
         rng: ``numpy.random.Generator``.
@@ -102,8 +103,10 @@ def cross_entropy(q_mean, q_var, dof, scale=1.0, nodes=NODES):
     :math:`10 s^2`, 0.04 at :math:`100 s^2`, and it never exceeds 0.6.
 
     Args:
-        q_mean, q_var: means and variances of q, ``(N, K)`` each.
-        dof, scale: degrees of freedom and scale of the sources.
+        q_mean: means of q, ``(N, K)``.
+        q_var: variances of q, ``(N, K)``.
+        dof: degrees of freedom of the sources.
+        scale: scale of the sources.
         nodes: number of nodes.
 
     Returns:
@@ -123,8 +126,10 @@ def cross_entropy_loop(q_mean, q_var, dof, scale=1.0, points=2001):
     numbers far faster.
 
     Args:
-        q_mean, q_var: means and variances of q, ``(N, K)`` each.
-        dof, scale: degrees of freedom and scale of the sources.
+        q_mean: means of q, ``(N, K)``.
+        q_var: variances of q, ``(N, K)``.
+        dof: degrees of freedom of the sources.
+        scale: scale of the sources.
         points: number of grid points.
 
     Returns:
@@ -151,9 +156,13 @@ def free_energy(X, W, noise_var, q_mean, q_var, dof, scale=1.0, beta=1.0):
     at least 1 this is a lower bound on the log-likelihood, for any q.
 
     Args:
-        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
-        q_mean, q_var: means and variances of q, ``(N, K)`` each.
-        dof, scale: degrees of freedom and scale of the sources.
+        X: data ``(N, L)``.
+        W: weights ``(L, K)``.
+        noise_var: noise variances ``(L,)``.
+        q_mean: means of q, ``(N, K)``.
+        q_var: variances of q, ``(N, K)``.
+        dof: degrees of freedom of the sources.
+        scale: scale of the sources.
         beta: weight of the KL divergence.
 
     Returns:
@@ -185,7 +194,9 @@ def log_likelihood(X, W, noise_var, dof, scale=1.0):
     exponentially with :math:`K`: this is for three components or so.
 
     Args:
-        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
+        X: data ``(N, L)``.
+        W: weights ``(L, K)``.
+        noise_var: noise variances ``(L,)``.
         dof: degrees of freedom of the sources, at least 2.
         scale: scale of the sources.
 
@@ -246,7 +257,8 @@ def optimal_weights(X, q_mean, q_var):
 
     Args:
         X: data ``(N, L)``.
-        q_mean, q_var: means and variances of q, ``(N, K)`` each.
+        q_mean: means of q, ``(N, K)``.
+        q_var: variances of q, ``(N, K)``.
 
     Returns:
         ``(L, K)``.
@@ -273,9 +285,13 @@ def improve_q(X, W, noise_var, q_mean, q_var, dof, scale=1.0, beta=1.0):
     solve for them.
 
     Args:
-        X, W, noise_var: data ``(N, L)``, weights ``(L, K)``, noise variances ``(L,)``.
-        q_mean, q_var: means and variances of q, ``(N, K)`` each.
-        dof, scale: degrees of freedom and scale of the sources.
+        X: data ``(N, L)``.
+        W: weights ``(L, K)``.
+        noise_var: noise variances ``(L,)``.
+        q_mean: means of q, ``(N, K)``.
+        q_var: variances of q, ``(N, K)``.
+        dof: degrees of freedom of the sources.
+        scale: scale of the sources.
         beta: weight of the KL divergence.
 
     Returns:
@@ -383,7 +399,8 @@ def fit(X, W, noise_var, dof, scale=1.0, beta=1.0, max_steps=200, tolerance=1e-7
         X: data ``(N, L)``.
         W: weights to start at, ``(L, K)``.
         noise_var: noise variances ``(L,)``, not fitted.
-        dof, scale: degrees of freedom and scale of the sources.
+        dof: degrees of freedom of the sources.
+        scale: scale of the sources.
         beta: weight of the KL divergence.
         max_steps: how many accepted steps at most.
         tolerance: stop when a step promises less than this many nats per datum.
