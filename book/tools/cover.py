@@ -1,4 +1,4 @@
-"""Draw the picture of the front page and the README from the toys of chapter 02."""
+"""Draw the picture of the front page and the README from the toys of chapter 03."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 ``.md`` to ``.ipynb``, in one direction.  Usage::
 
     python book/tools/execute.py                 # what is stale
-    python book/tools/execute.py chapters/02_variational_biases.md   # only these, if stale
+    python book/tools/execute.py chapters/03_variational_biases.md   # only these, if stale
     python book/tools/execute.py --force         # everything
     python book/tools/execute.py --seeds 1 2     # all chapters under other seeds; keeps nothing
 """
