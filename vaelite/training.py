@@ -30,7 +30,7 @@ from vaelite._validation import check_count
 from vaelite.files import check_writable, replacing
 from vaelite.nets import as_float
 from vaelite.packed import PackedImages
-from vaelite.seeds import Stack, bytes_needed
+from vaelite.stack import Stack, bytes_needed
 
 Schedule = Callable[[int], float]
 
@@ -221,7 +221,7 @@ def fit_seeds(
         history = fit(model, data, seed=seed, ...)
 
     The models' parameters are stacked, so that a layer of all models is one batched product
-    (:class:`vaelite.seeds.Stack`).  That pays where networks and batches are small.  Where one
+    (:class:`vaelite.stack.Stack`).  That pays where networks and batches are small.  Where one
     run's arithmetic fills a processor already, nothing is gained, and a CPU's cache may be lost.
     Each run has its own batches and its own noise.  ``after_step`` is called for one model after
     the other, and gains nothing.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vaelite import figures
+from vaelite.book import figures
 from vaelite.toys import factor_analysis
 
 COVER = Path(__file__).resolve().parents[1] / "_static" / "cover.png"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vaelite.explore import Control, Curve, Panel, Points, draw, evaluate, to_html
+from vaelite.book.explore import Control, Curve, Panel, Points, draw, evaluate, to_html
 
 CIRCLE = np.linspace(0, 2 * np.pi, 41)
 

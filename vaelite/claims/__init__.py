@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from vaelite import profile
-from vaelite.chapter import in_notebook
+from vaelite.book.chapter import in_notebook
 
 HOLDS = "holds"
 DOES_NOT_HOLD = "does not hold"

@@ -86,7 +86,7 @@ from vaelite import profile as profiles
 from vaelite.digest import modules_digest
 from vaelite.files import check_writable, replacing
 
-_NO_EXPERIMENTS = {"statistics", "isa"}
+_NO_EXPERIMENTS = {"comparison", "isa", "statistics"}
 # What reading a stored file relies on.
 _STORED = {
     "base_seed": int,

@@ -13,7 +13,7 @@ from torch import nn
 from vaelite.disentangle import BetaTCVAE, FactorVAE
 from vaelite.isa import ISATCVAE, ISAVAE, ISAPrior
 from vaelite.packed import PackedImages
-from vaelite.seeds import bytes_needed
+from vaelite.stack import bytes_needed
 from vaelite.training import Linear, fit, fit_seeds
 from vaelite.vae import VAE, Gaussian
 

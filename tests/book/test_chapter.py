@@ -2,7 +2,7 @@
 
 import pytest
 
-from vaelite import chapter
+from vaelite.book import chapter
 
 
 def documented(a: int) -> int:

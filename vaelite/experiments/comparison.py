@@ -26,7 +26,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy import stats
 
-from vaelite import claims, figures
+from vaelite import claims
+from vaelite.book import figures
 from vaelite.experiments import collect, isa
 from vaelite.experiments.statistics import bootstrap_interval
 

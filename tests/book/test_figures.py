@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from vaelite import figures
+from vaelite.book import figures
 
 
 def test_ellipse_is_the_contour_of_its_gaussian():

@@ -14,8 +14,8 @@ from hypothesis.extra.numpy import arrays
 from nbclient import NotebookClient
 from PIL import Image
 
-from vaelite import explore as module
-from vaelite.explore import (
+from vaelite.book import explore as module
+from vaelite.book.explore import (
     Control,
     Curve,
     Panel,
@@ -389,7 +389,7 @@ def test_outside_a_notebook_one_line_is_printed(capsys):
 
 def test_a_kernel_displays_page_and_widget():
     cell = nbformat.v4.new_code_cell(
-        "from vaelite.explore import Control, Curve, Panel, explore\n"
+        "from vaelite.book.explore import Control, Curve, Panel, explore\n"
         "explore(lambda k: Panel(curves=[Curve([0, 1], [0, k])]), alt='A line.',\n"
         "        k=Control([1, 2, 3, 4, 5], 'slope'))"
     )

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vaelite import claims, comparison, digest, figures
-from vaelite.comparison import Estimate, at, difference
-from vaelite.experiments import names
+from vaelite import claims, digest
+from vaelite.book import figures
+from vaelite.experiments import comparison, names
+from vaelite.experiments.comparison import Estimate, at, difference
 from vaelite.experiments.statistics import bootstrap_interval
 
 METHODS = {"vae": "VAE", "new": "New", "absent": "Absent", "factor-vae": "FactorVAE"}
@@ -201,6 +202,6 @@ def test_no_experiment_depends_on_how_its_results_are_shown():
     for name in names():
         alone = digest.modules_digest(f"vaelite.experiments.{name}")
         without = digest.modules_digest(
-            f"vaelite.experiments.{name}", without=["vaelite.comparison"]
+            f"vaelite.experiments.{name}", without=["vaelite.experiments.comparison"]
         )
         assert alone == without

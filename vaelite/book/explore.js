@@ -1,4 +1,4 @@
-// Draws an explorable figure from the data that vaelite/explore.py packs (the format is there).
+// Draws an explorable figure from the data that vaelite/book/explore.py packs (the format is there).
 // A function of the figure's id, its data and the style sheet; explore.py appends the call.
 (async (id, data, style) => {
   const INK = "#1a1a1a", AXIS = "#767676", GRID = "#e6e6e6", FONT = "13px system-ui, sans-serif";

@@ -35,8 +35,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vaelite import figures
-from vaelite.chapter import in_notebook
+from vaelite.book import figures
+from vaelite.book.chapter import in_notebook
 
 NAN_CODE = 65535
 MAX_BYTES = 400_000

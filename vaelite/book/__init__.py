@@ -1,0 +1,1 @@
+"""What only pages need: figures, explorable figures, and what every chapter shows."""
