@@ -1,4 +1,4 @@
-"""The experiment of chapter 01: its measures against what can be worked out by hand."""
+"""The experiment of chapter 02: its measures against what can be worked out by hand."""
 
 import json
 
