@@ -8,6 +8,7 @@ import pytest
 from vaelite import data, experiments
 from vaelite.__main__ import main
 from vaelite.data import DataError, cache, mnist
+from vaelite.experiments import catalogue
 
 
 @pytest.fixture
@@ -35,14 +36,14 @@ def tiny_mnist(folders, monkeypatch):
 
 @pytest.fixture
 def toy(folders, monkeypatch):
-    """An experiment with three cells, called toy, in place of the package's own."""
+    """An experiment with three trials, called toy, in place of the package's own."""
 
-    def run_cell(cell, settings):
-        return {"square": cell["seed"] ** 2}
+    def run_trial(trial, settings):
+        return {"square": trial["seed"] ** 2}
 
-    cells = lambda settings: [{"seed": seed} for seed in range(settings["cells"])]  # noqa: E731
-    settings = {"quick": {"cells": 3}, "standard": {"cells": 4}, "full": {"cells": 5}}
-    experiment = experiments.Experiment("toy", settings, cells, run_cell, "abc")
+    trials = lambda settings: [{"seed": seed} for seed in range(settings["trials"])]  # noqa: E731
+    settings = {"quick": {"trials": 3}, "standard": {"trials": 4}, "full": {"trials": 5}}
+    experiment = experiments.Experiment("toy", settings, trials, run_trial, "abc")
     holder = {"toy": experiment}
 
     def get(name):
@@ -51,6 +52,7 @@ def toy(folders, monkeypatch):
         return holder[name]
 
     monkeypatch.setattr(experiments, "get", get)
+    monkeypatch.setattr(catalogue, "names", lambda: ["toy"])
     monkeypatch.setattr(experiments, "names", lambda: ["toy"])
     return holder
 
@@ -59,7 +61,7 @@ def fails(capsys, *arguments):
     """Run a command that must fail; return its one sentence."""
     assert main(arguments) == 2
     lines = capsys.readouterr().err.splitlines()
-    lines = [line for line in lines if line and "cell/s]" not in line]  # the progress bar
+    lines = [line for line in lines if line and "trial/s]" not in line]  # the progress bar
     assert len(lines) == 1 and lines[0].startswith("vaelite: ")
     return lines[0]
 
@@ -129,26 +131,26 @@ def test_an_unknown_data_set(folders, capsys, action):
 
 def test_reproduce(toy, capsys, monkeypatch):
     assert main(["reproduce", "toy"]) == 0
-    assert "toy (quick): 3 cells" in capsys.readouterr().out
+    assert "toy (quick): 3 trials" in capsys.readouterr().out
     results = experiments.load_results("toy", "quick")
     assert experiments.collect(results, "square") == [0, 1, 4]
     monkeypatch.setenv("VAELITE_PROFILE", "full")
     assert main(["reproduce", "toy"]) == 0
     assert main(["reproduce", "toy", "--profile", "standard"]) == 0
-    counts = [len(experiments.load_results("toy", p)["cells"]) for p in ("full", "standard")]
+    counts = [len(experiments.load_results("toy", p)["trials"]) for p in ("full", "standard")]
     assert counts == [5, 4]
 
 
 def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(toy, capsys):
     whole, seen = toy["toy"], []
 
-    def run_cell(cell, settings):
-        seen.append(cell["seed"])
+    def run_trial(trial, settings):
+        seen.append(trial["seed"])
         if seen == [0, 1, 2]:
             raise KeyboardInterrupt
-        return whole.run_cell(cell, settings)
+        return whole.run_trial(trial, settings)
 
-    toy["toy"] = dataclasses.replace(whole, run_cell=run_cell)
+    toy["toy"] = dataclasses.replace(whole, run_trial=run_trial)
     assert main(["reproduce", "toy", "--profile", "standard"]) == 130
     command = "python -m vaelite reproduce toy --profile standard --resume"
     assert command in capsys.readouterr().err
@@ -166,17 +168,17 @@ def test_reproduce_list(toy, capsys):
     capsys.readouterr()
     assert main(["reproduce", "--list"]) == 0
     quick, standard, full = capsys.readouterr().out.splitlines()
-    assert "3 cells" in quick and "by older code" in quick
+    assert "3 trials" in quick and "by older code" in quick
     assert "not run yet" in standard
-    assert "5 cells" in full and "older" not in full and "stored" in full
+    assert "5 trials" in full and "older" not in full and "stored" in full
 
 
 def test_reproduce_refuses(toy, capsys, monkeypatch):
     assert "needs the name of an experiment" in fails(capsys, "reproduce")
     assert "no experiment 'tory'; there are: toy" in fails(capsys, "reproduce", "tory")
     assert "no profile 'huge'" in fails(capsys, "reproduce", "toy", "--profile", "huge")
-    toy["toy"] = dataclasses.replace(toy["toy"], run_cell=lambda cell, settings: 1 / 0)
-    assert "cell {'seed': 0} failed: ZeroDivisionError" in fails(capsys, "reproduce", "toy")
+    toy["toy"] = dataclasses.replace(toy["toy"], run_trial=lambda trial, settings: 1 / 0)
+    assert "trial {'seed': 0} failed: ZeroDivisionError" in fails(capsys, "reproduce", "toy")
     monkeypatch.setenv("VAELITE_SEED", "x")
     assert "VAELITE_SEED is 'x'" in fails(capsys, "reproduce", "toy")
 

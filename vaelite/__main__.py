@@ -188,12 +188,12 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     experiment = experiments.get(arguments.name)
     chosen = arguments.profile or profile.current()
     arguments.after_interrupt = (
-        " The cells done so far are kept; continue with: "
+        " The trials done so far are kept; continue with: "
         f"python -m vaelite reproduce {arguments.name} --profile {chosen} --resume"
     )
     results = experiment.run(chosen, folder=experiments.results_folder(), resume=arguments.resume)
     print(
-        f"{arguments.name} ({chosen}): {len(results['cells'])} cells, "
+        f"{arguments.name} ({chosen}): {len(results['trials'])} trials, "
         f"{results['seconds']:.1f} seconds of work, stored in {experiments.results_folder()}."
     )
 
@@ -211,8 +211,8 @@ def _list_experiments() -> None:
                 state = f"stored, by older code, {stored['seconds']:.0f} s"
             else:
                 state = f"stored, {stored['seconds']:.0f} s"
-            cells = len(experiment.cells(dict(settings)))
-            print(f"  {name:<20} {chosen:<9} {cells:>5} cells  {state}")
+            trials = len(experiment.trials(dict(settings)))
+            print(f"  {name:<20} {chosen:<9} {trials:>5} trials  {state}")
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ def variational_biases(results: dict) -> Rows:
 
     def share(key: str, beta: float, levels: list[float]) -> str:
         by_seed: dict[int, list[bool]] = {}
-        for entry in results["cells"]:
-            cell = entry["cell"]
-            if cell["method"] == "fit" and cell["beta"] == beta and cell["noise_sd"] in levels:
-                by_seed.setdefault(cell["seed"], []).append(entry["result"][key])
+        for entry in results["trials"]:
+            trial = entry["trial"]
+            if trial["method"] == "fit" and trial["beta"] == beta and trial["noise_sd"] in levels:
+                by_seed.setdefault(trial["seed"], []).append(entry["result"][key])
         return _percent([np.mean(outcomes) for outcomes in by_seed.values()])
 
     rows = [

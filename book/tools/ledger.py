@@ -11,6 +11,7 @@ import notebooks
 from nbformat import NotebookNode
 
 from vaelite import claims, experiments, profile
+from vaelite.experiments import catalogue
 
 NOT_RUN = "not run yet"
 
@@ -61,7 +62,7 @@ def paper_versus_ours() -> str:
     """Return what ``book/results`` holds of every experiment; nothing in it is typed by hand."""
     parts = []
     for name in experiments.names():
-        module = importlib.import_module(f"vaelite.experiments.{name}")
+        module = importlib.import_module(catalogue.module_name(name))
         experiment = experiments.get(name)
         rows = [
             (level, *_provenance(experiment, experiments.load_results(name, level)))
@@ -147,14 +148,14 @@ def _numbers(numbers: dict[str, object]) -> str:
 def _provenance(experiment: experiments.Experiment, results: dict | None) -> tuple[object, ...]:
     if results is None:
         return (NOT_RUN, "", "", "", "")
-    seeds = {entry["cell"]["seed"] for entry in results["cells"]}
+    seeds = {entry["trial"]["seed"] for entry in results["trials"]}
     machines = [
         f"{machine.get('gpu') or machine['cpu']} ({machine['cores']} cores)"
         for machine in results["hardware"]
     ]
     same = results["code_digest"] == experiment.code_digest
     return (
-        len(results["cells"]),
+        len(results["trials"]),
         len(seeds),
         "; ".join(machines),
         str(timedelta(seconds=round(results["seconds"]))),

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vaelite.experiments import isa_orientation
-from vaelite.experiments.isa_orientation import orientation, positions_only, run_cells
+from vaelite.experiments.isa import orientation as isa_orientation
+from vaelite.experiments.isa.orientation import orientation, positions_only, run_trials
 
 GRID = np.stack(np.meshgrid(np.arange(7), np.arange(5), indexing="ij"), -1).reshape(-1, 2)
 SQUARE = (GRID - GRID.mean(0)) / GRID.std(0)
@@ -47,14 +47,14 @@ def test_only_the_position_varies():
 def test_priors_share_seeds_and_a_group_is_measured():
     settings = {**isa_orientation.SETTINGS["quick"], "size": 8, "hidden": 5, "steps": 3}
     group = [{"p0": 2.1, "p": 2.2, "seed": seed} for seed in (0, 1)]
-    results = run_cells(group, settings)
+    results = run_trials(group, settings)
     assert len(results) == 2
     for result in results:
         assert 0 <= result["angle"] <= 45
         assert 0 <= result["explained"] <= 1
-    standard = isa_orientation.cells(isa_orientation.SETTINGS["standard"])
+    standard = isa_orientation.trials(isa_orientation.SETTINGS["standard"])
     by_prior = {}
-    for cell in standard:
-        by_prior.setdefault((cell["p0"], cell["p"]), []).append(cell["seed"])
+    for trial in standard:
+        by_prior.setdefault((trial["p0"], trial["p"]), []).append(trial["seed"])
     assert {(2.1, 2.2), (2.0, 2.0)} <= by_prior.keys()
     assert all(seeds == list(range(16)) for seeds in by_prior.values())

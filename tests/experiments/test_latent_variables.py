@@ -13,21 +13,19 @@ from vaelite.vae import VAE, Gaussian
 
 def test_quick_profile_runs_and_stores_what_the_chapter_reads():
     results = get("latent_variables").run("quick", progress=False)
-    assert len(results["cells"]) == 4
+    assert len(results["trials"]) == 4
     json.dumps(results)
-    for entry in results["cells"]:
+    for entry in results["trials"]:
         result = entry["result"]
         assert -64 * np.log(2) < result["elbo"] < result["log_likelihood"] < 0
-        assert 0 <= result["active"] <= entry["cell"]["latents"]
+        assert 0 <= result["active"] <= entry["trial"]["latents"]
 
 
-def test_a_cell_depends_on_its_seed_alone():
+def test_a_trial_depends_on_its_seed_alone():
     settings = latent_variables.SETTINGS["quick"] | {"steps": 20, "samples": 10}
     first, again, other = (
-        latent_variables.run_cell({"latents": 3, "seed": seed}, settings) for seed in (5, 5, 6)
+        latent_variables.run_trial({"latents": 3, "seed": seed}, settings) for seed in (5, 5, 6)
     )
-    for result in (first, again, other):
-        del result["train_seconds"]
     assert first == again
     assert first["elbo"] != other["elbo"]
 
@@ -68,5 +66,5 @@ def test_profiles_differ_in_size_only_where_they_say_so():
     settings = latent_variables.SETTINGS
     assert settings["standard"]["data"] == "digits" and settings["full"]["data"] == "mnist"
     for name in settings:
-        cells = latent_variables.cells(settings[name])
-        assert len(cells) == len(settings[name]["latents"]) * settings[name]["repeats"]
+        trials = latent_variables.trials(settings[name])
+        assert len(trials) == len(settings[name]["latents"]) * settings[name]["repeats"]

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaelite import experiments
-from vaelite.experiments import Experiment, collect, isa, load_results
+from vaelite import experiments, profile
+from vaelite.experiments import Experiment, catalogue, collect, load_results, results, runner
+from vaelite.experiments.isa import common as isa
 from vaelite.training import fit_seeds
 
 SETTINGS = {
@@ -16,56 +17,58 @@ SETTINGS = {
 }
 
 
-def cells(settings):
+def trials(settings):
     return [
-        {"beta": beta, "seed": experiments.profiles.seed(repeat)}
+        {"beta": beta, "seed": profile.seed(repeat)}
         for beta in settings["betas"]
         for repeat in range(settings["repeats"])
     ]
 
 
-def run_cell(cell, settings):
-    rng = np.random.default_rng(cell["seed"])
-    return {"mean": rng.normal(cell["beta"], size=5).mean(), "big": cell["beta"] > 2}
+def run_trial(trial, settings):
+    rng = np.random.default_rng(trial["seed"])
+    return {"mean": rng.normal(trial["beta"], size=5).mean(), "big": trial["beta"] > 2}
 
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     monkeypatch.setenv("VAELITE_RESULTS", str(tmp_path))
     monkeypatch.delenv("VAELITE_SEED", raising=False)
-    monkeypatch.setattr(experiments, "names", lambda: ["toy"])
+    monkeypatch.setattr(catalogue, "names", lambda: ["toy"])
 
-    def make(run_cell=run_cell, cells=cells, code_digest="abc", settings=SETTINGS, run_cells=None):
-        return Experiment("toy", settings, cells, run_cell, code_digest, run_cells)
+    def make(
+        run_trial=run_trial, trials=trials, code_digest="abc", settings=SETTINGS, run_trials=None
+    ):
+        return Experiment("toy", settings, trials, run_trial, code_digest, run_trials)
 
     make.folder = tmp_path
     return make
 
 
 def failing_at(number, error):
-    """A run_cell that raises at its call of that number, counted from 0, and once only."""
+    """A run_trial that raises at its call of that number, counted from 0, and once only."""
     calls = []
 
-    def run(cell, settings):
-        calls.append(cell)
+    def run(trial, settings):
+        calls.append(trial)
         if len(calls) == number + 1:
             raise error
-        return run_cell(cell, settings)
+        return run_trial(trial, settings)
 
     run.calls = calls
     return run
 
 
 def without_times(results):
-    kept = {key: value for key, value in results.items() if key not in ("seconds", "cells")}
-    return kept | {"cells": [(entry["cell"], entry["result"]) for entry in results["cells"]]}
+    kept = {key: value for key, value in results.items() if key not in ("seconds", "trials")}
+    return kept | {"trials": [(entry["trial"], entry["result"]) for entry in results["trials"]]}
 
 
 def test_a_run_is_stored_and_read_back(toy):
     results = toy().run("quick", folder=toy.folder, progress=False)
     assert load_results("toy", "quick") == results
     assert [path.name for path in toy.folder.iterdir()] == ["toy.quick.json"]
-    assert len(results["cells"]) == 6
+    assert len(results["trials"]) == 6
     assert results["settings"] == {"repeats": 3, "betas": [1.0, 5.0]}
     assert results["code_digest"] == "abc"
     assert results["seconds"] >= 0
@@ -76,16 +79,16 @@ def test_a_run_is_stored_and_read_back(toy):
 def test_what_is_done_is_on_disk_before_the_run_ends(toy):
     seen = []
 
-    def run(cell, settings):
+    def run(trial, settings):
         seen.append(sorted(path.name for path in toy.folder.iterdir()))
-        return run_cell(cell, settings)
+        return run_trial(trial, settings)
 
     toy(run).run("quick", folder=toy.folder, progress=False)
     assert seen[0] == []
     assert seen[1] == seen[-1] == ["toy.quick.partial.json"]
 
 
-def test_a_stored_file_has_one_line_for_each_cell(toy):
+def test_a_stored_file_has_one_line_for_each_trial(toy):
     toy().run("quick", folder=toy.folder, progress=False)
     lines = (toy.folder / "toy.quick.json").read_text().splitlines()
     assert sum('"seed"' in line for line in lines) == 6
@@ -119,8 +122,8 @@ def test_an_interrupted_run_resumes_where_it_stopped(toy, error):
     assert [path.name for path in toy.folder.iterdir()] == ["toy.quick.json"]
 
 
-def test_a_failing_cell_is_named(toy):
-    with pytest.raises(RuntimeError, match=r"toy: cell .*'seed': 1.* failed: KeyError: 'x'"):
+def test_a_failing_trial_is_named(toy):
+    with pytest.raises(RuntimeError, match=r"toy: trial .*'seed': 1.* failed: KeyError: 'x'"):
         toy(failing_at(1, KeyError("x"))).run("quick", progress=False)
 
 
@@ -133,7 +136,7 @@ def test_an_interrupted_run_leaves_the_complete_one_alone(toy):
 
 def test_resuming_a_complete_run_does_nothing(toy):
     first = toy().run("quick", folder=toy.folder, progress=False)
-    idle = failing_at(0, AssertionError("a cell ran"))
+    idle = failing_at(0, AssertionError("a trial ran"))
     assert toy(idle).run("quick", folder=toy.folder, resume=True, progress=False) == first
 
 
@@ -142,29 +145,29 @@ def interrupt(toy):
         toy(failing_at(2, KeyboardInterrupt())).run("quick", folder=toy.folder, progress=False)
 
 
-def test_cells_of_other_code_are_not_resumed(toy):
+def test_trials_of_other_code_are_not_resumed(toy):
     interrupt(toy)
     with pytest.raises(ValueError, match=r"another code digest; run it again without --resume"):
         toy(code_digest="def").run("quick", folder=toy.folder, resume=True, progress=False)
 
 
-def test_cells_of_other_settings_are_not_resumed(toy):
+def test_trials_of_other_settings_are_not_resumed(toy):
     interrupt(toy)
     other = {"quick": {**SETTINGS["quick"], "repeats": 4}}
     with pytest.raises(ValueError, match="another settings"):
         toy(settings=other).run("quick", folder=toy.folder, resume=True, progress=False)
 
 
-def test_cells_of_another_seed_are_not_resumed(toy, monkeypatch):
+def test_trials_of_another_seed_are_not_resumed(toy, monkeypatch):
     interrupt(toy)
     monkeypatch.setenv("VAELITE_SEED", "5")
     with pytest.raises(ValueError, match="another base seed"):
         toy().run("quick", folder=toy.folder, resume=True, progress=False)
 
 
-def test_cells_in_another_order_are_not_resumed(toy):
+def test_trials_in_another_order_are_not_resumed(toy):
     interrupt(toy)
-    turned = toy(cells=lambda settings: cells(settings)[::-1])
+    turned = toy(trials=lambda settings: trials(settings)[::-1])
     with pytest.raises(ValueError, match="not the first ones"):
         turned.run("quick", folder=toy.folder, resume=True, progress=False)
 
@@ -191,7 +194,7 @@ def test_without_resume_an_interrupted_run_starts_again(toy):
     ],
 )
 def test_what_a_result_may_hold(toy, value, stored):
-    results = toy(lambda cell, settings: {"x": value}).run("quick", progress=False)
+    results = toy(lambda trial, settings: {"x": value}).run("quick", progress=False)
     assert collect(results, "x", beta=5.0, seed=1) == [stored]
     json.dumps(results, allow_nan=False)
 
@@ -202,31 +205,31 @@ def test_what_a_result_may_hold(toy, value, stored):
 )
 def test_what_a_result_may_not_hold(toy, value, message):
     with pytest.raises(RuntimeError, match=message):
-        toy(lambda cell, settings: {"x": value}).run("quick", progress=False)
+        toy(lambda trial, settings: {"x": value}).run("quick", progress=False)
 
 
-def test_a_cell_cannot_change_the_settings_that_are_stored(toy):
-    def run(cell, settings):
-        settings["repeats"] = cell["seed"] = "changed"
+def test_a_trial_cannot_change_the_settings_that_are_stored(toy):
+    def run(trial, settings):
+        settings["repeats"] = trial["seed"] = "changed"
         return {}
 
     results = toy(run).run("quick", progress=False)
     assert results["settings"]["repeats"] == 3
-    assert [entry["cell"]["seed"] for entry in results["cells"]] == [0, 1, 2, 0, 1, 2]
+    assert [entry["trial"]["seed"] for entry in results["trials"]] == [0, 1, 2, 0, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ([], "has no cells"),
+        ([], "has no trials"),
         ([{"beta": 1.0}], 'integer "seed"'),
         ([{"seed": 0.5}], 'integer "seed"'),
-        ([{"seed": 1, "beta": 2}, {"beta": 2, "seed": 1}], "two cells are equal"),
+        ([{"seed": 1, "beta": 2}, {"beta": 2, "seed": 1}], "two trials are equal"),
     ],
 )
-def test_malformed_cells(toy, bad, message):
+def test_malformed_trials(toy, bad, message):
     with pytest.raises(ValueError, match=message):
-        toy(cells=lambda settings: bad).run("quick", progress=False)
+        toy(trials=lambda settings: bad).run("quick", progress=False)
 
 
 def test_unknown_names(toy):
@@ -242,14 +245,14 @@ def test_unknown_names(toy):
 def test_collect_says_what_is_missing(toy):
     results = toy().run("quick", progress=False)
     assert collect(results, "big", beta=5.0) == [True, True, True]
-    with pytest.raises(ValueError, match="no cell of toy has"):
+    with pytest.raises(ValueError, match="no trial of toy has"):
         collect(results, "mean", beta=3.0)
     with pytest.raises(ValueError, match="did not measure 'median'; it measured mean, big"):
         collect(results, "median")
 
 
 @pytest.mark.parametrize("there", ["toy.quick.json", "toy.quick.partial.json", None])
-def test_results_that_cannot_be_written_stop_before_the_first_cell(toy, there):
+def test_results_that_cannot_be_written_stop_before_the_first_trial(toy, there):
     first = failing_at(0, ValueError("too late"))
     if there is None:
         folder = toy.folder / "file"
@@ -263,20 +266,20 @@ def test_results_that_cannot_be_written_stop_before_the_first_cell(toy, there):
 
 
 def test_a_run_survives_another_that_takes_the_unfinished_file_away(toy, monkeypatch):
-    write = experiments._write
+    write = results.write
 
-    def write_and_lose(results, path):
-        write(results, path)
+    def write_and_lose(what, path):
+        write(what, path)
         if "partial" in path.name:
             path.unlink()
 
-    monkeypatch.setattr(experiments, "_write", write_and_lose)
+    monkeypatch.setattr(runner, "write", write_and_lose)
     toy().run("quick", folder=toy.folder, progress=False)
     assert [path.name for path in toy.folder.iterdir()] == ["toy.quick.json"]
-    assert len(load_results("toy", "quick")["cells"]) == 6
+    assert len(load_results("toy", "quick")["trials"]) == 6
 
 
-INCOMPLETE = '{"cells": [], "settings": {}, "code_digest": ""}'
+INCOMPLETE = '{"trials": [], "settings": {}, "code_digest": ""}'
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "3", INCOMPLETE])
@@ -292,7 +295,7 @@ def test_where_results_are_kept(tmp_path, monkeypatch):
     monkeypatch.delenv("VAELITE_RESULTS")
     assert (experiments.results_folder() / ".." / ".." / "vaelite").resolve().is_dir()
     # Installed without its repository, the package keeps its hands off the installation.
-    monkeypatch.setattr(experiments, "__file__", str(tmp_path / "vaelite" / "a" / "__init__.py"))
+    monkeypatch.setattr(results, "__file__", str(tmp_path / "vaelite" / "a" / "__init__.py"))
     assert experiments.results_folder() == Path("book/results")
 
 
@@ -310,19 +313,19 @@ def test_every_experiment_of_the_package_keeps_the_protocol(name):
     experiment = experiments.get(name)
     assert list(experiment.settings) == ["quick", "standard", "full"]
     for settings in experiment.settings.values():
-        settings = experiments._plain(dict(settings), "settings")
-        experiments._check_cells(name, experiment.cells(settings))
+        settings = results.plain(dict(settings), "settings")
+        runner._check_trials(name, experiment.trials(settings))
     assert len(experiment.code_digest) == 64
 
 
 def grouped(calls, fail_at=None):
-    """A run_cells that notes the seeds of each call, and is interrupted once, at that call."""
+    """A run_trials that notes the seeds of each call, and is interrupted once, at that call."""
 
     def run(group, settings):
-        calls.append([(cell["beta"], cell["seed"]) for cell in group])
+        calls.append([(trial["beta"], trial["seed"]) for trial in group])
         if len(calls) - 1 == fail_at:
             raise KeyboardInterrupt
-        return [run_cell(cell, settings) for cell in group]
+        return [run_trial(trial, settings) for trial in group]
 
     return run
 
@@ -332,7 +335,7 @@ TOGETHER = {**SETTINGS, "quick": {"repeats": 3, "betas": [1.0, 5.0], "at_once": 
 
 def test_seeds_of_one_setting_run_together(toy):
     calls = []
-    experiment = toy(run_cell=None, settings=TOGETHER, run_cells=grouped(calls))
+    experiment = toy(run_trial=None, settings=TOGETHER, run_trials=grouped(calls))
     results = experiment.run("quick", progress=False)
     assert calls == [[(1.0, 0), (1.0, 1)], [(1.0, 2)], [(5.0, 0), (5.0, 1)], [(5.0, 2)]]
     one_by_one = toy(settings=TOGETHER).run("quick", progress=False)
@@ -342,7 +345,7 @@ def test_seeds_of_one_setting_run_together(toy):
 def test_a_run_of_groups_resumes_at_the_group_that_was_interrupted(toy):
     whole = toy(settings=TOGETHER).run("quick", progress=False)
     calls = []
-    broken = toy(run_cell=None, settings=TOGETHER, run_cells=grouped(calls, fail_at=2))
+    broken = toy(run_trial=None, settings=TOGETHER, run_trials=grouped(calls, fail_at=2))
     with pytest.raises(KeyboardInterrupt):
         broken.run("quick", folder=toy.folder, progress=False)
     resumed = broken.run("quick", folder=toy.folder, resume=True, progress=False)
@@ -351,14 +354,14 @@ def test_a_run_of_groups_resumes_at_the_group_that_was_interrupted(toy):
     assert calls[2] == calls[3]
 
 
-def test_a_group_returns_as_many_results_as_it_has_cells(toy):
-    short = toy(run_cell=None, settings=TOGETHER, run_cells=lambda group, settings: [{}])
-    with pytest.raises(RuntimeError, match=r"1 more seeds\) failed: .*1 results for 2 cells"):
+def test_a_group_returns_as_many_results_as_it_has_trials(toy):
+    short = toy(run_trial=None, settings=TOGETHER, run_trials=lambda group, settings: [{}])
+    with pytest.raises(RuntimeError, match=r"1 more seeds\) failed: .*1 results for 2 trials"):
         short.run("quick", progress=False)
 
 
 def saving(seen, fail_at=None):
-    """A run_cells that notes what its checkpoint holds, saves its seeds there, and may stop."""
+    """A run_trials that notes what its checkpoint holds, saves its seeds there, and may stop."""
 
     def run(group, settings, checkpoint=None):
         seen.append(checkpoint and (checkpoint.name, checkpoint.exists()))
@@ -366,7 +369,7 @@ def saving(seen, fail_at=None):
             checkpoint.write_text("half a group")
         if len(seen) - 1 == fail_at:
             raise KeyboardInterrupt
-        return [run_cell(cell, settings) for cell in group]
+        return [run_trial(trial, settings) for trial in group]
 
     return run
 
@@ -379,7 +382,7 @@ def test_each_group_is_given_a_checkpoint_of_its_own_which_is_deleted_when_it_is
         others.append([path.name for path in toy.folder.glob("*.checkpoint")])
         return save(group, settings, checkpoint)
 
-    experiment = toy(run_cell=None, settings=TOGETHER, run_cells=run)
+    experiment = toy(run_trial=None, settings=TOGETHER, run_trials=run)
     experiment.run("quick", folder=toy.folder, progress=False)
     assert others[:2] == [[], []]  # later groups come faster than files are written
     names = [name for name, _ in seen]
@@ -391,7 +394,7 @@ def test_each_group_is_given_a_checkpoint_of_its_own_which_is_deleted_when_it_is
 
 def test_without_a_folder_no_checkpoint_is_asked_for(toy):
     seen = []
-    toy(run_cell=None, settings=TOGETHER, run_cells=saving(seen)).run("quick", progress=False)
+    toy(run_trial=None, settings=TOGETHER, run_trials=saving(seen)).run("quick", progress=False)
     assert seen == [None] * 4
     assert list(toy.folder.iterdir()) == []
 
@@ -399,7 +402,7 @@ def test_without_a_folder_no_checkpoint_is_asked_for(toy):
 @pytest.mark.parametrize("group", [0, 2])
 def test_resuming_offers_the_checkpoint_of_the_group_that_was_interrupted(toy, group):
     seen, whole = [], toy(settings=TOGETHER).run("quick", progress=False)
-    experiment = toy(run_cell=None, settings=TOGETHER, run_cells=saving(seen, fail_at=group))
+    experiment = toy(run_trial=None, settings=TOGETHER, run_trials=saving(seen, fail_at=group))
     with pytest.raises(KeyboardInterrupt):
         experiment.run("quick", folder=toy.folder, progress=False)
     assert (toy.folder / seen[group][0]).exists()
@@ -414,7 +417,7 @@ def test_an_old_complete_run_does_not_hide_the_first_group_of_a_new_one(toy):
     toy(settings=TOGETHER).run("quick", folder=toy.folder, progress=False)
     seen = []
     newer = toy(
-        run_cell=None, settings=TOGETHER, run_cells=saving(seen, fail_at=0), code_digest="def"
+        run_trial=None, settings=TOGETHER, run_trials=saving(seen, fail_at=0), code_digest="def"
     )
     with pytest.raises(KeyboardInterrupt):
         newer.run("quick", folder=toy.folder, progress=False)
@@ -429,7 +432,7 @@ def test_a_checkpoint_of_other_code_settings_or_seeds_is_never_offered(toy, monk
 
     def interrupted(**other):
         made = {"settings": TOGETHER, **other}
-        experiment = toy(run_cell=None, run_cells=saving(seen, fail_at=len(seen)), **made)
+        experiment = toy(run_trial=None, run_trials=saving(seen, fail_at=len(seen)), **made)
         with pytest.raises(KeyboardInterrupt):
             experiment.run("quick", folder=toy.folder, resume=True, progress=False)
 
@@ -439,7 +442,7 @@ def test_a_checkpoint_of_other_code_settings_or_seeds_is_never_offered(toy, monk
     monkeypatch.setenv("VAELITE_SEED", "5")
     interrupted()
     monkeypatch.delenv("VAELITE_SEED")
-    monkeypatch.setattr(experiments, "versions", lambda: {"torch": "0"})
+    monkeypatch.setattr(runner, "versions", lambda: {"torch": "0"})
     interrupted()
     assert len({name for name, _ in seen}) == 5
     assert not any(exists for _, exists in seen)
@@ -447,7 +450,7 @@ def test_a_checkpoint_of_other_code_settings_or_seeds_is_never_offered(toy, monk
 
 def test_without_resume_a_checkpoint_is_deleted(toy):
     seen = []
-    broken = toy(run_cell=None, settings=TOGETHER, run_cells=saving(seen, fail_at=0))
+    broken = toy(run_trial=None, settings=TOGETHER, run_trials=saving(seen, fail_at=0))
     with pytest.raises(KeyboardInterrupt):
         broken.run("quick", folder=toy.folder, progress=False)
     broken.run("quick", folder=toy.folder, progress=False)
@@ -492,10 +495,10 @@ def test_an_experiment_that_is_interrupted_inside_a_group_gives_the_same_numbers
         return fit_seeds(*arguments, schedules={"beta": beta}, **options)
 
     monkeypatch.setattr(isa, "fit_seeds", interruptible)
-    experiment = toy(run_cell=None, settings=TRAINED, cells=isa.cells, run_cells=isa.run_cells)
+    experiment = toy(run_trial=None, settings=TRAINED, trials=isa.trials, run_trials=isa.run_trials)
 
     def numbers(results):
-        return [{**entry["result"], "training_seconds": 0} for entry in results["cells"]]
+        return [entry["result"] for entry in results["trials"]]
 
     with pytest.raises(KeyboardInterrupt):
         experiment.run("quick", folder=toy.folder, progress=False)

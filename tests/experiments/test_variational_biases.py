@@ -1,4 +1,4 @@
-"""The criteria of the map on weights whose description is known, and one cell of each kind."""
+"""The criteria of the map on weights whose description is known, and one trial of each kind."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,11 @@ from vaelite.experiments import get
 from vaelite.experiments.variational_biases import (
     GEOMETRIES,
     SETTINGS,
-    cells,
     coherence,
     describe,
-    run_cell,
+    run_trial,
     small_steps,
+    trials,
     true_weights,
 )
 from vaelite.toys import ica
@@ -60,16 +60,16 @@ def test_description(W, pruned, angle, more, beta_1, beta_5):
     assert found["reported_for_beta_5"] is beta_5
 
 
-def test_every_profile_has_distinct_cells_of_both_kinds():
+def test_every_profile_has_distinct_trials_of_both_kinds():
     for name, settings in SETTINGS.items():
-        found = cells(settings)
-        assert {cell["method"] for cell in found} == {"fit", "small steps"}, name
-        assert len({tuple(cell.items()) for cell in found}) == len(found)
-    fits = [c for c in cells(SETTINGS["standard"]) if c["method"] == "fit"]
+        found = trials(settings)
+        assert {trial["method"] for trial in found} == {"fit", "small steps"}, name
+        assert len({tuple(trial.items()) for trial in found}) == len(found)
+    fits = [c for c in trials(SETTINGS["standard"]) if c["method"] == "fit"]
     assert len(fits) == 4 * 5 * 3 * 2 * 10
 
 
-def cell(**changes):
+def trial(**changes):
     plain = {
         "method": "fit",
         "geometry": "one apart",
@@ -82,12 +82,12 @@ def cell(**changes):
 
 
 def test_a_fit_rises_and_repeats_exactly():
-    result = run_cell(cell(), SETTINGS["quick"])
+    result = run_trial(trial(), SETTINGS["quick"])
     assert result["converged"] and result["free_energy_change"] > 0
-    again = run_cell(cell(), SETTINGS["quick"])
+    again = run_trial(trial(), SETTINGS["quick"])
     np.testing.assert_array_equal(result.pop("weights"), again.pop("weights"))
     assert result == again
-    other = run_cell(cell(seed=4), SETTINGS["quick"])
+    other = run_trial(trial(seed=4), SETTINGS["quick"])
     assert other["free_energy"] != result["free_energy"]
 
 
@@ -105,5 +105,5 @@ def test_small_steps_never_lower_the_free_energy_and_stay_below_the_likelihood()
 def test_the_runner_takes_it():
     experiment = get("variational_biases")
     assert experiment.name == "variational_biases"
-    result = run_cell(cell(method="small steps"), {"path_steps": [0, 3]})
+    result = run_trial(trial(method="small steps"), {"path_steps": [0, 3]})
     assert [entry["step"] for entry in result["path"]] == [0, 3]

@@ -1,7 +1,7 @@
 """Compare methods by paired seeds, from the stored results of an experiment.
 
 Results are what :func:`vaelite.experiments.load_results` returns: a dictionary, or None where
-nobody ran the experiment yet.  A setting is a cell without its seed, such as
+nobody ran the experiment yet.  A setting is a trial without its seed, such as
 ``at("isa-vae", 1.0)``.  What was not run leads to an empty :class:`Estimate`, whose text and
 verdict are "not run yet"; a text that is built from estimates needs no case for it::
 
@@ -12,7 +12,7 @@ verdict are "not run yet"; a text that is built from estimates needs no case for
     family.decide("isa.5", gain, expect="not resolved at this scale")
     rows = family.bonferroni()       # the same claims at a level that counts all of them
 
-No experiment imports this module: a change of how results are shown leaves them valid.
+Nothing here knows a paper.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from scipy import stats
 
 from vaelite import claims
 from vaelite.book import figures
-from vaelite.experiments import collect, isa
+from vaelite.experiments.results import collect
 from vaelite.experiments.statistics import bootstrap_interval
 
 NOT_RUN = "not run yet"
@@ -114,6 +114,37 @@ def values(
     return np.array(collect(results, key, **setting), dtype=float)
 
 
+def paired_differences(
+    results: Mapping[str, Any], key: str, first: Mapping[str, Any], second: Mapping[str, Any]
+) -> np.ndarray:
+    """Return ``first - second`` for every seed that both settings have.
+
+    Args:
+        results: what a run of an experiment returned or stored.
+        key: what to compare, such as ``"mig"``.
+        first: a trial without its seed, such as ``{"method": "isa-vae", "beta": 1.0}``.
+        second: the same for what is subtracted.
+
+    Returns:
+        ``(seeds,)``, in the order of the seeds.
+
+    Raises:
+        ValueError: if the two have no seed in common.
+    """
+    by_seed: list[dict[int, float]] = [
+        {
+            entry["trial"]["seed"]: entry["result"][key]
+            for entry in results["trials"]
+            if {**entry["trial"], "seed": None} == {**setting, "seed": None}
+        }
+        for setting in (first, second)
+    ]
+    common = sorted(by_seed[0].keys() & by_seed[1].keys())
+    if not common:
+        raise ValueError(f"{dict(first)} and {dict(second)} have no seed in common.")
+    return np.array([by_seed[0][one] - by_seed[1][one] for one in common])
+
+
 def difference(
     results: Mapping[str, Any] | None,
     first: Mapping[str, Any],
@@ -122,7 +153,7 @@ def difference(
 ) -> Estimate:
     """Return the estimate of ``first - second``, paired by seed.
 
-    Its values are :func:`vaelite.experiments.isa.paired_differences`; they are empty where one of
+    Its values are :func:`paired_differences`; they are empty where one of
     the two settings was not run.
 
     Raises:
@@ -130,7 +161,7 @@ def difference(
     """
     if not (_was_run(results, first) and _was_run(results, second)):
         return Estimate(np.array([]))
-    return Estimate(isa.paired_differences(results, key, first, second))
+    return Estimate(paired_differences(results, key, first, second))
 
 
 def difference_rows(
@@ -166,30 +197,13 @@ def summary(
     return [f"{of(runs):.{digits}f}" if len(runs) else NOT_RUN for of in statistics]
 
 
-def upper_half(runs: np.ndarray) -> np.ndarray:
-    """Return the larger half of the values in rising order, with the middle one of an odd number.
-
-    It is the half from which :func:`vaelite.experiments.isa.representative` chooses.
-    """
-    return np.sort(runs)[len(runs) // 2 :]
-
-
-def representative_text(results: Mapping[str, Any] | None, setting: Mapping[str, Any]) -> str:
-    """Return MIG and reconstruction of the run that :func:`~.isa.representative` chooses."""
-    mig, reconstruction = (values(results, setting, key) for key in ("mig", "reconstruction"))
-    if not len(mig):
-        return NOT_RUN
-    chosen = isa.representative(mig, reconstruction)
-    return f"{mig[chosen]:.2f}, {reconstruction[chosen]:.2f} (of {len(mig)})"
-
-
 def provenance(results: Mapping[str, Any] | None) -> list[str]:
     """Return how many models a run trained, for how long and on what, for a table."""
     if results is None:
         return [NOT_RUN, "", ""]
     machine = results["hardware"][0]
     return [
-        f"{len(results['cells'])} models",
+        f"{len(results['trials'])} models",
         f"{results['seconds'] / 60:.0f} min",
         f"{machine.get('gpu', machine['cpu'])}, {machine['cores']} cores",
     ]
@@ -347,19 +361,19 @@ def histograms(ax: Axes, columns: Mapping[str, np.ndarray], bins: np.ndarray) ->
 
 def _was_run(results: Mapping[str, Any] | None, setting: Mapping[str, Any]) -> bool:
     return results is not None and any(
-        all(entry["cell"].get(name) == value for name, value in setting.items())
-        for entry in results["cells"]
+        all(entry["trial"].get(name) == value for name, value in setting.items())
+        for entry in results["trials"]
     )
 
 
 def _settings(results: Mapping[str, Any] | None, method: str) -> list[dict[str, Any]]:
     """Return the settings of a method, from the weakest to the strongest."""
-    cells = [entry["cell"] for entry in results["cells"]] if results else []
+    trials = [entry["trial"] for entry in results["trials"]] if results else []
     found = {
-        (name, cell[name])
-        for cell in cells
+        (name, trial[name])
+        for trial in trials
         for name in ("beta", "gamma")
-        if cell["method"] == method and name in cell
+        if trial["method"] == method and name in trial
     }
     return [{"method": method, name: value} for name, value in sorted(found)]
 

@@ -1,6 +1,6 @@
 """What the plain VAE learns, by number of latents: bound, likelihood, and latents in use.
 
-Each cell trains one MLP VAE on binary images and measures, on held-out images:
+Each trial trains one MLP VAE on binary images and measures, on held-out images:
 
 - ``log_likelihood``: importance-sampled, in nats an image, with as many draws as the settings say;
 - ``elbo``: the bound of a single draw, averaged over many draws;
@@ -65,8 +65,8 @@ class FreshlyBinarised(VAE):
         return super().loss(torch.bernoulli(self.prepare(batch)), noise)
 
 
-def cells(settings: dict) -> list[dict]:
-    """Return one cell for each number of latents and seed."""
+def trials(settings: dict) -> list[dict]:
+    """Return one trial for each number of latents and seed."""
     return [
         {"latents": latents, "seed": seed(repeat)}
         for latents in settings["latents"]
@@ -74,31 +74,31 @@ def cells(settings: dict) -> list[dict]:
     ]
 
 
-def run_cell(cell: dict, settings: dict) -> dict:
+def run_trial(trial: dict, settings: dict) -> dict:
     """Train one VAE and measure it."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     train, test = (_flat(settings["data"], split, device) for split in ("train", "test"))
     with torch.random.fork_rng():
-        torch.manual_seed(cell["seed"])
+        torch.manual_seed(trial["seed"])
         model = FreshlyBinarised.mlp(
             train.shape[1],
             settings["hidden"],
-            cell["latents"],
+            trial["latents"],
             activation=ACTIVATIONS[settings["activation"]],
         )
-        history = fit(
+        fit(
             model,
             train,
             steps=settings["steps"],
             batch_size=settings["batch_size"],
             lr=settings["lr"],
-            seed=cell["seed"],
+            seed=trial["seed"],
             device=device,
             progress=False,
         )
         model.eval()
         test, train = (torch.bernoulli(model.prepare(x)) for x in (test, train[: len(test)]))
-        return measure(model, train, test, settings["samples"]) | {"train_seconds": history.seconds}
+        return measure(model, train, test, settings["samples"])
 
 
 @torch.no_grad()

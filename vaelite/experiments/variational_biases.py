@@ -5,9 +5,9 @@ observed dimensions, once, and reports two outcomes: with beta = 1 three directi
 orthogonal than the true ones, with beta = 5 one component pruned and the other two orthogonal. It
 gives neither the weights, nor the noise, nor the number of data. This experiment maps the outcomes
 over all three. Each fit starts at the true weights and accepts only improving steps, as the paper's
-does. Every cell of the map sees the same random sources for the same seed.
+does. Every trial of the map sees the same random sources for the same seed.
 
-The criteria were fixed before the map was run, after 38 trial fits. Those had shown that beta = 1
+The criteria were fixed before the map was run, after 38 pilot fits. Those had shown that beta = 1
 can prune, and that a criterion relative to the longest *fitted* column misses a total collapse:
 
 - *pruned*: a column of W shorter than 5 % of the longest true column (``ica.pruned``);
@@ -79,7 +79,7 @@ SETTINGS = {
 }
 
 
-def cells(settings):
+def trials(settings):
     """One fit per geometry, noise, number of data, beta and data set; then the slow ascents."""
     grid = [
         (geometry, noise_sd, beta)
@@ -104,16 +104,16 @@ def cells(settings):
     ]
 
 
-def run_cell(cell, settings):
+def run_trial(trial, settings):
     """Draw a data set, ascend from the truth, and describe where that leads."""
-    W = true_weights(cell["geometry"])
-    noise_var = np.full(2, cell["noise_sd"] ** 2)
-    rng = np.random.default_rng(cell["seed"])
-    X, _ = ica.sample(W, noise_var, cell["points"], DOF, rng)
-    if cell["method"] == "small steps":
-        path = small_steps(X, W, noise_var, cell["beta"], settings["path_steps"])
+    W = true_weights(trial["geometry"])
+    noise_var = np.full(2, trial["noise_sd"] ** 2)
+    rng = np.random.default_rng(trial["seed"])
+    X, _ = ica.sample(W, noise_var, trial["points"], DOF, rng)
+    if trial["method"] == "small steps":
+        path = small_steps(X, W, noise_var, trial["beta"], settings["path_steps"])
         return {"path": [{"step": step, **describe(V, W, value)} for step, V, value in path]}
-    result = ica.fit(X, W, noise_var, DOF, beta=cell["beta"])
+    result = ica.fit(X, W, noise_var, DOF, beta=trial["beta"])
     start, end = result.history[[0, -1]] / len(X)
     likelihoods = [ica.log_likelihood(X, V, noise_var, DOF) / len(X) for V in (W, result.W)]
     return {

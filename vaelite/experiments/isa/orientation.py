@@ -14,7 +14,7 @@ that this linear map explains, and MIG over x and y.  Without a preferred direct
 uniform, 22.5 on average.
 
 Networks, batches and step size are those of ``isa_sprites``.  Sprite and number of steps were fixed
-by five trials with the *normal prior alone*, four seeds each: with the smallest square a linear map
+by five pilots with the *normal prior alone*, four seeds each: with the smallest square a linear map
 explained half of the codes, with the largest 97 %; angles after 1,000, 3,000 and 6,000 steps were
 the same within two degrees.
 """
@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from vaelite import data
-from vaelite.experiments.isa import matched_scale
+from vaelite.experiments.isa.common import matched_scale
 from vaelite.isa import ISAVAE, ISAPrior
 from vaelite.metrics import mutual_information_gap_from_posterior
 from vaelite.nets import MLP, GaussianEncoder
@@ -70,7 +70,7 @@ SETTINGS = {
 }
 
 
-def cells(settings):
+def trials(settings):
     """One training run per pair of exponents and seed."""
     return [
         {"p0": p0, "p": p, "seed": seed(repeat)}
@@ -79,7 +79,7 @@ def cells(settings):
     ]
 
 
-def run_cells(group, settings):
+def run_trials(group, settings):
     """Train the seeds of one prior together, and measure how their codes lie."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dataset = positions_only(settings["size"], device)
@@ -94,7 +94,7 @@ def run_cells(group, settings):
     models, histories = fit_seeds(
         make,
         dataset.x.flatten(1),
-        [cell["seed"] for cell in group],
+        [trial["seed"] for trial in group],
         steps=settings["steps"],
         batch_size=settings["batch_size"],
         lr=settings["lr"],
@@ -103,11 +103,11 @@ def run_cells(group, settings):
     )
     return [
         {
-            **measure(model, dataset, settings["mig_samples"], cell["seed"]),
+            **measure(model, dataset, settings["mig_samples"], trial["seed"]),
             "reconstruction": -history["reconstruction"][-1],
             "kl": history["kl"][-1],
         }
-        for model, history, cell in zip(models, histories, group, strict=True)
+        for model, history, trial in zip(models, histories, group, strict=True)
     ]
 
 

@@ -4,7 +4,7 @@ In the standard run of ``isa_sprites`` the VAE's MIG at beta = 1 is a few hundre
 any model disentangles, two priors cannot differ much.  So this run has the networks with which the
 *VAE* does best, and seeds that the first run did not have.
 
-They were found by trials of the beta-VAE alone, four to six seeds each, with seeds of their own:
+They were found by pilots of the beta-VAE alone, four to six seeds each, with seeds of their own:
 ten settings that differ in the number and width of hidden layers, the step size, the batch, the
 number of steps and the pixels.  The one with the highest mean MIG at beta = 1 is taken: two hidden
 layers of 64 on either side and 8,000 steps.  There, as in the paper's appendix A.5, some seeds
@@ -18,10 +18,10 @@ stand beside it.
 
 from __future__ import annotations
 
-from vaelite.experiments.isa import cells, run_cells, runs
-from vaelite.experiments.isa_sprites import SETTINGS as SPRITES
+from vaelite.experiments.isa.common import run_trials, runs, trials
+from vaelite.experiments.isa.sprites import SETTINGS as SPRITES
 
-__all__ = ["SETTINGS", "cells", "run_cells"]
+__all__ = ["SETTINGS", "run_trials", "trials"]
 
 METHODS = ["beta-vae", "isa-vae", "vae sampled-kl", "isa-vae learned"]
 DEEP = {"encoder": [64, 64], "decoder": [64, 64]}

@@ -9,7 +9,7 @@ GPU.
 
 The standard profile is small enough for a laptop: 16 x 16 pixels, every fourth orientation and
 position (11,520 images), one hidden layer of 64 on either side, 10 latents.  It was chosen after
-trials of the *beta-VAE alone*, so no other method had a say: hidden layers (64 or 128, one or two),
+pilots of the *beta-VAE alone*, so no other method had a say: hidden layers (64 or 128, one or two),
 300 to 10,000 steps and 16 or 32 pixels, seven settings in all, with two to eight seeds each.  From
 4,000 steps to 10,000 the reconstruction at beta = 1 still gains 0.5 nats of 100; more than two
 latents are active up to beta = 4.  With a sixteenth of the paper's pixels a beta of 1 weighs more
@@ -18,9 +18,9 @@ here than there: hence 0.5, which the paper has on faces only.
 
 from __future__ import annotations
 
-from vaelite.experiments.isa import PAPER, cells, run_cells, runs
+from vaelite.experiments.isa.common import PAPER, run_trials, runs, trials
 
-__all__ = ["SETTINGS", "cells", "run_cells"]
+__all__ = ["SETTINGS", "run_trials", "trials"]
 
 DESIGN = {"factors": ["shape", "scale", "orientation", "x", "y"], "exponents": [2.1, 2.2]}
 SMALL = {

@@ -1,7 +1,7 @@
-r"""What the three ISA-VAE experiments share: models, cells, measurements, statistics.
+r"""What the three ISA-VAE experiments share: models, trials, measurements, statistics.
 
 The experiments are ``isa_sprites`` (figures 5a, 5b and 8 to 16 of the paper), ``isa_heads`` (5c and
-7) and ``isa_cars`` (6).  A cell is a method, a strength (beta, or gamma for FactorVAE) and a seed.
+7) and ``isa_cars`` (6).  A trial is a method, a strength (beta, or gamma for FactorVAE) and a seed.
 All methods share, seed by seed, the initial weights, the batches and the number of steps, so two of
 them are compared by paired differences.
 
@@ -82,7 +82,7 @@ def runs(
     ]
 
 
-def cells(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One training run per method, strength and seed, in the order of ``settings["runs"]``."""
     return [
         {"method": run["method"], key: strength, "seed": seed(repeat)}
@@ -93,83 +93,72 @@ def cells(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def run_cells(
+def run_trials(
     group: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
     checkpoint: str | os.PathLike | None = None,
 ) -> list[dict[str, Any]]:
     """Train the seeds of one setting together, and measure each."""
-    models, histories, dataset = train(group, settings, checkpoint)
-    return [
-        {
-            **measure(model, dataset, settings, cell["seed"]),
-            "reconstruction_at_start": -history["reconstruction"][0],
-            "training_seconds": history.seconds / len(group),
-        }
-        for model, history, cell in zip(models, histories, group, strict=True)
-    ]
+    models, _ = train(group, settings, checkpoint)
+    return [measure(model, trial, settings) for model, trial in zip(models, group, strict=True)]
 
 
 def train(
     group: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
     checkpoint: str | os.PathLike | None = None,
-) -> tuple[list[VAE], list[History], Dataset]:
-    """Train the models of cells that differ in the seed alone.
+) -> tuple[list[VAE], list[History]]:
+    """Train the models of trials that differ in the seed alone.
 
     A model trained in another group, or alone, is the same up to rounding; over thousands of steps
     rounding grows, so a model that must be the stored one is trained with its whole group.
 
     Args:
-        group: the cells.
+        group: the trials.
         settings: those of the profile.
         checkpoint: a file to save to, and to go on from where it exists.
 
     Returns:
-        Models and histories, in the order of the cells, and the data set.
+        Models and histories, in the order of the trials.
     """
-    dataset = _dataset(settings)
-    images = dataset.x.flatten(1) if isinstance(dataset.x, Tensor) else dataset.x
-
-    def make(one_seed: int) -> VAE:
-        return make_model(group[0], settings, math.prod(dataset.x.shape[1:]), len(dataset))
-
-    models, histories = fit_seeds(
-        make,
-        images,
-        [cell["seed"] for cell in group],
+    images = dataset(settings).x
+    return fit_seeds(
+        lambda one_seed: make_model(group[0], settings),
+        images.flatten(1) if isinstance(images, Tensor) else images,
+        [trial["seed"] for trial in group],
         steps=settings["steps"],
         batch_size=settings["batch_size"],
         lr=settings["lr"],
-        device=dataset.x.device,
+        device=images.device,
         progress=False,
         checkpoint=checkpoint,
         resume=checkpoint is not None,
     )
-    return models, histories, dataset
 
 
-def make_model(
-    cell: Mapping[str, Any], settings: Mapping[str, Any], pixels: int, dataset_size: int
-) -> VAE:
-    """Build a cell's model: rectifiers to encode, tanh to decode, as in appendix A.4.
+def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> VAE:
+    """Build a trial's model: rectifiers to encode, tanh to decode, as in appendix A.4.
+
+    The initial weights come from torch's global generator.
 
     Raises:
         ValueError: if there is no such method.
     """
-    method, sizes = cell["method"], settings["sizes"]
+    images = dataset(settings).x
+    pixels, dataset_size = math.prod(images.shape[1:]), len(images)
+    method, sizes = trial["method"], settings["sizes"]
     latent_dim = sum(sizes)
     encoder = GaussianEncoder(MLP(pixels, settings["encoder"], 2 * latent_dim))
     decoder = MLP(latent_dim, settings["decoder"], pixels, activation=nn.Tanh)
     parts = (encoder, decoder, latent_dim, (pixels,))
-    beta = cell.get("beta", 1.0)
+    beta = trial.get("beta", 1.0)
     if method == "beta-vae":
         return VAE(*parts, beta=beta)
     if method == "beta-tcvae":
         return BetaTCVAE(*parts, beta=beta, dataset_size=dataset_size)
     if method == "factor-vae":
         hidden = (settings["discriminator"],)
-        return FactorVAE(*parts, gamma=cell["gamma"], discriminator_hidden=hidden)
+        return FactorVAE(*parts, gamma=trial["gamma"], discriminator_hidden=hidden)
     p0, p = settings["exponents"]
     priors: dict[str, Callable[[], ISAPrior]] = {
         "isa-vae": lambda: ISAPrior(sizes, p0, p),
@@ -206,13 +195,14 @@ def matched_scale(sizes: Sequence[int], p0: float, p: float) -> float:
 
 
 @torch.no_grad()
-def measure(model: VAE, dataset: Dataset, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Measure what the module's docstring lists, on all data."""
-    device = dataset.x.device
+def measure(model: VAE, trial: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Measure what the module's docstring lists, on all data; the trial's seed draws the noise."""
+    data_set, seed = dataset(settings), trial["seed"]
+    device = data_set.x.device
     generator = torch.Generator(device).manual_seed(seed)
     means, log_vars, sums = [], [], torch.zeros(2, dtype=torch.float64, device=device)
-    for rows in torch.arange(len(dataset), device=device).split(4096):
-        x = dataset.images(rows)
+    for rows in torch.arange(len(data_set), device=device).split(4096):
+        x = data_set.images(rows)
         mean, log_var = model.encode(x)
         noise = torch.randn(mean.shape, generator=generator, device=device)
         z = model.sample_posterior(mean, log_var, noise)
@@ -221,10 +211,10 @@ def measure(model: VAE, dataset: Dataset, settings: Mapping[str, Any], seed: int
         ).double()
         means.append(mean)
         log_vars.append(log_var)
-    reconstruction, kl = (sums / len(dataset)).tolist()
+    reconstruction, kl = (sums / len(data_set)).tolist()
     mean, log_var = torch.cat(means), torch.cat(log_vars)
-    chosen = [dataset.factor_names.index(name) for name in settings["factors"]]
-    factors = dataset.factors[:, chosen]
+    chosen = [data_set.factor_names.index(name) for name in settings["factors"]]
+    factors = data_set.factors[:, chosen]
     gaps = [mutual_information_gap(mean, column[:, None]) for column in factors.unbind(1)]
     signal, noise = mean.var(0), log_var.exp().mean(0)
     exponents = model.prior.p.tolist() if isinstance(model, ISAVAE | ISATCVAE) else None
@@ -240,37 +230,6 @@ def measure(model: VAE, dataset: Dataset, settings: Mapping[str, Any], seed: int
         "exponents": exponents,
         "active": int((signal > ACTIVE * (signal + noise)).sum()),
     }
-
-
-def paired_differences(
-    results: Mapping[str, Any], key: str, first: Mapping[str, Any], second: Mapping[str, Any]
-) -> np.ndarray:
-    """Return ``first - second`` for every seed that both settings have.
-
-    Args:
-        results: what a run of an experiment returned or stored.
-        key: what to compare, such as ``"mig"``.
-        first: a cell without its seed, such as ``{"method": "isa-vae", "beta": 1.0}``.
-        second: the same for what is subtracted.
-
-    Returns:
-        ``(seeds,)``, in the order of the seeds.
-
-    Raises:
-        ValueError: if the two have no seed in common.
-    """
-    by_seed: list[dict[int, float]] = [
-        {
-            entry["cell"]["seed"]: entry["result"][key]
-            for entry in results["cells"]
-            if {**entry["cell"], "seed": None} == {**setting, "seed": None}
-        }
-        for setting in (first, second)
-    ]
-    common = sorted(by_seed[0].keys() & by_seed[1].keys())
-    if not common:
-        raise ValueError(f"{dict(first)} and {dict(second)} have no seed in common.")
-    return np.array([by_seed[0][one] - by_seed[1][one] for one in common])
 
 
 def representative(mig: Sequence[float], reconstruction: Sequence[float]) -> int:
@@ -294,7 +253,27 @@ def representative(mig: Sequence[float], reconstruction: Sequence[float]) -> int
     return int(upper[np.argmin(scaled.sum(1))])
 
 
-def _dataset(settings: Mapping[str, Any]) -> Dataset:
+def representative_text(results: Mapping[str, Any] | None, setting: Mapping[str, Any]) -> str:
+    """Return MIG and reconstruction of the run that stands for a setting, or "not run yet"."""
+    from vaelite.experiments.comparison import NOT_RUN, values  # matplotlib, which no run needs
+
+    mig, reconstruction = (values(results, setting, key) for key in ("mig", "reconstruction"))
+    if not len(mig):
+        return NOT_RUN
+    chosen = representative(mig, reconstruction)
+    return f"{mig[chosen]:.2f}, {reconstruction[chosen]:.2f} (of {len(mig)})"
+
+
+def upper_half(values: np.ndarray) -> np.ndarray:
+    """Return the larger half of the values in rising order, with the middle one of an odd number.
+
+    It is the half from which :func:`representative` chooses.
+    """
+    return np.sort(values)[len(values) // 2 :]
+
+
+def dataset(settings: Mapping[str, Any]) -> Dataset:
+    """Load the data of an experiment; they stay in memory until another experiment's are asked."""
     options = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in settings["data"].items()

@@ -10,10 +10,10 @@ is there to say whether a difference comes from the prior.
 
 from __future__ import annotations
 
-from vaelite.experiments.isa import cells, run_cells, runs
-from vaelite.experiments.isa_heads import SETTINGS as HEADS
+from vaelite.experiments.isa.common import run_trials, runs, trials
+from vaelite.experiments.isa.heads import SETTINGS as HEADS
 
-__all__ = ["SETTINGS", "cells", "run_cells"]
+__all__ = ["SETTINGS", "run_trials", "trials"]
 
 METHODS = ["beta-vae", "isa-vae learned", "vae sampled-kl"]
 FRESH = {"quick": (4, 8), "standard": (16, 64), "full": (15, 50)}

@@ -5,20 +5,20 @@ measurements.  MIG is taken over azimuth, elevation and light, the factors that 
 The grey images are given to a Bernoulli likelihood, as in table 2.
 
 The full profile is table 2: 50 x 21 x 11 x 11 images, 1,500 epochs of 62 batches, beta from 0.5
-where exponents are learned.  It needs a GPU for weeks at all 15 and 50 seeds; the first cells,
+where exponents are learned.  It needs a GPU for weeks at all 15 and 50 seeds; the first trials,
 beta = 1, are the ones that the paper's strongest sentence is about.
 
 The standard profile has 24 x 24 pixels and fewer values of each factor (12 x 11 x 7 x 7), one
-hidden layer of 64 and the paper's 10 latents.  It was chosen after trials of the *beta-VAE alone*
+hidden layer of 64 and the paper's 10 latents.  It was chosen after pilots of the *beta-VAE alone*
 at 16 and 32 pixels, two seeds each: at 16 and beta = 4 fewer than three latents were active, at 32
 a run took too long.
 """
 
 from __future__ import annotations
 
-from vaelite.experiments.isa import PAPER, cells, run_cells, runs
+from vaelite.experiments.isa.common import PAPER, run_trials, runs, trials
 
-__all__ = ["SETTINGS", "cells", "run_cells"]
+__all__ = ["SETTINGS", "run_trials", "trials"]
 
 DESIGN = {
     "factors": ["azimuth", "elevation", "light"],

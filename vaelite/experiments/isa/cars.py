@@ -7,16 +7,16 @@ all around and elevation, are those of Cars3D.  MIG is taken over all three.
 The paper is silent about its settings on Cars3D.  The full profile has the real set's 183 x 24 x 4
 design, the 64 x 64 pixels, networks and layout of 3D Faces, and 1,500 epochs of 8 batches.  The
 standard profile has the settings of ``isa_heads``, 30 of the identities, and was not tuned; one
-trial of the beta-VAE (two seeds, 16 pixels) showed that it learns at beta = 1, and that all latents
+pilot of the beta-VAE (two seeds, 16 pixels) showed that it learns at beta = 1, and that all latents
 collapse at beta = 4: hence the beta of 0.5.
 """
 
 from __future__ import annotations
 
-from vaelite.experiments.isa import cells, run_cells, runs
-from vaelite.experiments.isa_heads import SETTINGS as HEADS
+from vaelite.experiments.isa.common import run_trials, runs, trials
+from vaelite.experiments.isa.heads import SETTINGS as HEADS
 
-__all__ = ["SETTINGS", "cells", "run_cells"]
+__all__ = ["SETTINGS", "run_trials", "trials"]
 
 FACTORS = {"factors": ["identity", "azimuth", "elevation"]}
 METHODS = ["beta-vae", "isa-vae learned"]

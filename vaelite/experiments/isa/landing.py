@@ -6,7 +6,7 @@ that the score adds to it has mean zero and can be dropped (Roeder et al., 2017,
 landing").  If the noise is the cause, dropping the score must bring latents and reconstruction
 back.  Then the question of figure 5a can be asked without that noise.
 
-Settings and networks are those of ``isa_sprites_deep``, at beta = 1.  A trial with eight seeds was
+Settings and networks are those of ``isa_sprites_deep``, at beta = 1.  A pilot with eight seeds was
 seen before; the 48 seeds here are in no other run.  What is compared was fixed before this run: the
 reconstruction of the VAE with a sampled KL, without the score against with it; and the MIG of the
 ISA-VAE against that of the VAE with a sampled KL, both without the score.
@@ -14,21 +14,20 @@ ISA-VAE against that of the VAE with a sampled KL, both without the score.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from vaelite.experiments import isa
-from vaelite.experiments.isa import cells, runs
-from vaelite.experiments.isa_sprites_deep import SETTINGS as DEEP
+from vaelite.experiments.isa import common
+from vaelite.experiments.isa.common import runs, trials
+from vaelite.experiments.isa.sprites_deep import SETTINGS as DEEP
 from vaelite.isa import ISAVAE
 from vaelite.training import fit_seeds
 from vaelite.vae import VAE
 
-__all__ = ["SETTINGS", "WithoutScore", "cells", "run_cells"]
+__all__ = ["SETTINGS", "WithoutScore", "run_trials", "trials"]
 
 WITHOUT = " without score"
 METHODS = [
@@ -54,39 +53,41 @@ class WithoutScore(ISAVAE):
         return self.log_posterior(z, mean.detach(), log_var.detach()) - self.log_prior(z)
 
 
-def run_cells(
+def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> VAE:
+    """Build a trial's model, with or without the score."""
+    method = trial["method"]
+    model = common.make_model({**trial, "method": method.removesuffix(WITHOUT)}, settings)
+    if not method.endswith(WITHOUT):
+        return model
+    return WithoutScore(
+        model.encoder,
+        model.decoder,
+        model.latent_dim,
+        model.data_shape,
+        prior=model.prior,
+        beta=model.beta,
+    )
+
+
+def run_trials(
     group: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
     checkpoint: str | os.PathLike | None = None,
 ) -> list[dict[str, Any]]:
     """Train the seeds of one setting together, and measure each as all ISA experiments do."""
-    dataset = isa._dataset(settings)
-    images = dataset.x.flatten(1) if isinstance(dataset.x, Tensor) else dataset.x
-    pixels, latent_dim = math.prod(dataset.x.shape[1:]), sum(settings["sizes"])
-    method = group[0]["method"]
-
-    def make(one_seed: int) -> VAE:
-        cell = {**group[0], "method": method.removesuffix(WITHOUT)}
-        model = isa.make_model(cell, settings, pixels, len(dataset))
-        if not method.endswith(WITHOUT):
-            return model
-        return WithoutScore(
-            model.encoder, model.decoder, latent_dim, (pixels,), prior=model.prior, beta=model.beta
-        )
-
+    images = common.dataset(settings).x
     models, _ = fit_seeds(
-        make,
-        images,
-        [cell["seed"] for cell in group],
+        lambda one_seed: make_model(group[0], settings),
+        images.flatten(1) if isinstance(images, Tensor) else images,
+        [trial["seed"] for trial in group],
         steps=settings["steps"],
         batch_size=settings["batch_size"],
         lr=settings["lr"],
-        device=dataset.x.device,
+        device=images.device,
         progress=False,
         checkpoint=checkpoint,
         resume=checkpoint is not None,
     )
     return [
-        isa.measure(model, dataset, settings, cell["seed"])
-        for model, cell in zip(models, group, strict=True)
+        common.measure(model, trial, settings) for model, trial in zip(models, group, strict=True)
     ]

@@ -1,0 +1,47 @@
+"""Which experiments there are.
+
+An experiment is a module of this folder, or of a paper's folder in it, that defines ``SETTINGS``.
+Its name is its path: ``isa/sprites.py`` is ``isa_sprites``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Return the names of all experiments."""
+    return sorted(_modules())
+
+
+def module_name(name: str) -> str:
+    """Return the full name of an experiment's module.
+
+    Raises:
+        ValueError: if there is no such experiment.
+    """
+    check(name)
+    return _modules()[name]
+
+
+def check(name: str) -> None:
+    """Refuse what is not the name of an experiment.
+
+    Raises:
+        ValueError: if there is no such experiment.
+    """
+    if name not in (known := names()):
+        raise ValueError(f"there is no experiment {name!r}; there are: {', '.join(known)}.")
+
+
+def _modules() -> dict[str, str]:
+    """Map the names of experiments to those of their modules; no module is imported."""
+    found = {}
+    for path in [*_FOLDER.glob("*.py"), *_FOLDER.glob("*/*.py")]:
+        if re.search(r"^SETTINGS\b", path.read_text(encoding="utf-8"), re.MULTILINE):
+            parts = path.relative_to(_FOLDER).with_suffix("").parts
+            found["_".join(parts)] = ".".join([__package__, *parts])
+    return found
