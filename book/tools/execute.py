@@ -17,6 +17,7 @@ import os
 import platform
 import re
 import sys
+import tempfile
 import time
 from collections import Counter
 from importlib.metadata import version
@@ -24,23 +25,29 @@ from pathlib import Path
 
 import nbformat
 import notebooks
+import numbering
 import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from notebooks import ROOT, STAMP, WIDGET_VIEW
+from numbering import NumberingError
 
 SETUP_MARK = "# Generated: "
 SETUP = """\
 # Generated: in Colab this cell installs the book's package; anywhere else it does nothing.
 import importlib.util
+import os
 import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("vaelite") is None:
     !git clone --quiet --depth 1 --branch {branch} {url} /content/textbook
     %pip install --quiet --editable /content/textbook
     sys.path.insert(0, "/content/textbook")
+    # Small networks run faster on one thread than on several that wait for each other.
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 """
+RECORD = Path(__file__).with_name("record.py")
 CODE_CELL = re.compile(r"^```\{code-cell\}[^\n]*\n.*?^```\n", re.MULTILINE | re.DOTALL)
 
 # One thread and fixed seeds, so that a run repeats itself; a proxy that nobody answers, so that a
@@ -77,11 +84,11 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             if options.seeds:
                 for seed in options.seeds:
-                    _, seconds = run(notebooks.read_source(source), source, seed)
+                    _, seconds, _ = run(notebooks.read_source(source), source, seed)
                     print(f"{name}: every verdict stands under seed {seed} ({seconds:.0f} s)")
             else:
                 print(f"{name}: {refresh(source, force=options.force)}")
-        except ExecutionError as error:
+        except (ExecutionError, NumberingError) as error:
             failed += 1
             print(f"{name}: {error}", file=sys.stderr)
     return 1 if failed else 0
@@ -90,14 +97,15 @@ def main(arguments: list[str] | None = None) -> int:
 def refresh(source: Path, force: bool = False) -> str:
     """Bring the executed twin of one source up to date, and say what was done."""
     refresh_setup(source)
+    numbering.number_source(source, notebooks.chapters())
     notebook = notebooks.read_source(source)
     old = notebooks.read_executed(source)
     reasons = notebooks.stale(source)
     if force or reasons:
-        notebook, seconds = run(notebook, source)
+        notebook, seconds, opened = run(notebook, source)
         clean(notebook)
         notebook.metadata[STAMP] = {
-            **notebooks.stamp_of(notebook),
+            **notebooks.stamp_of(notebook, opened),
             "seconds": rounded(seconds),
             "profile": ENVIRONMENT["VAELITE_PROFILE"],
             "versions": {
@@ -108,25 +116,43 @@ def refresh(source: Path, force: bool = False) -> str:
         done = f"executed in {seconds:.0f} s ({'; '.join(reasons) or 'forced'})"
     else:
         # The code is the same, so the outputs are still true; prose and tags may have changed.
-        if notebooks.cells(notebook) == notebooks.cells(old):
-            return "fresh"
-        kept = [cell for cell in old.cells if cell.cell_type == "code"]
-        for cell, before in zip(_code(notebook), kept, strict=True):
+        for cell, before in zip(_code(notebook), _code(old), strict=True):
             cell.outputs, cell.execution_count = before.outputs, before.execution_count
         notebook.metadata[STAMP] = old.metadata[STAMP]
         clean(notebook)
         done = "text refreshed, outputs kept"
+    numbering.number_outputs(notebook, source, notebooks.chapters())
+    if not (force or reasons) and written(notebook) == notebooks.twin(source).read_text("utf-8"):
+        return "fresh"
     write(notebook, notebooks.twin(source))
     return done
 
 
-def run(notebook: NotebookNode, source: Path, seed: int = 0) -> tuple[NotebookNode, float]:
-    """Execute a notebook in the running Python's own kernel; return it with the seconds taken.
+def run(
+    notebook: NotebookNode, source: Path, seed: int = 0
+) -> tuple[NotebookNode, float, set[Path]]:
+    """Execute a notebook in the running Python's own kernel.
+
+    Returns:
+        The notebook, the seconds taken, and the files that the kernel opened to read.
 
     Raises:
         ExecutionError: naming the cell and the last line of its traceback.
     """
-    environment = {**os.environ, **ENVIRONMENT, "VAELITE_SEED": str(seed)}
+    with tempfile.TemporaryDirectory() as folder:
+        opened = Path(folder) / "opened.txt"
+        environment = {
+            **os.environ,
+            **ENVIRONMENT,
+            "VAELITE_SEED": str(seed),
+            "VAELITE_RESULTS": str(notebooks.RESULTS),
+            "VAELITE_OPENED": str(opened),
+        }
+        seconds = _run(notebook, source, environment)
+        return notebook, seconds, set(map(Path, opened.read_text("utf-8").splitlines()))
+
+
+def _run(notebook: NotebookNode, source: Path, environment: dict[str, str]) -> float:
     # The virtual environment's kernel, never one of the same name in the user's folders.
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
     notebook.metadata["kernelspec"] = {
@@ -139,7 +165,7 @@ def run(notebook: NotebookNode, source: Path, seed: int = 0) -> tuple[NotebookNo
         timeout=600,
         kernel_name="python3",
         record_timing=False,
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        extra_arguments=["--IPKernelApp.log_level=ERROR", f"--IPKernelApp.exec_files={RECORD}"],
         resources={"metadata": {"path": str(source.parent)}},
     )
     start = time.perf_counter()
@@ -153,7 +179,7 @@ def run(notebook: NotebookNode, source: Path, seed: int = 0) -> tuple[NotebookNo
             f"code cell {index} (`{cell.source.strip().splitlines()[0]}` ...) raised "
             f"{error.ename}: {error.evalue}"
         ) from None
-    return notebook, time.perf_counter() - start
+    return time.perf_counter() - start
 
 
 def rounded(seconds: float) -> int:
@@ -220,9 +246,14 @@ def _clean_code(cell: NotebookNode) -> None:
             if set(data) <= {"text/plain"}:
                 continue  # a live slider means nothing on a page
         kept.append(output)
-        alt = output.get("metadata", {}).get("image/png", {}).get("alt")
-        if alt:
-            cell.metadata["mystnb"] = {"image": {"alt": alt}}
+        picture = output.get("metadata", {}).get("image/png", {})
+        if "alt" in picture:
+            image = {"alt": picture["alt"]}
+            if "width" in picture:
+                image["width"] = f"{picture['width']}px"
+            if "kind" in picture:
+                image["classes"] = picture["kind"]
+            cell.metadata["mystnb"] = {"image": image}
     cell.outputs = kept
 
 
@@ -233,13 +264,18 @@ def write(notebook: NotebookNode, path: Path) -> None:
         ExecutionError: if it is larger than two megabytes.
     """
     nbformat.validate(notebook)
-    text = nbformat.writes(notebook) + "\n"
+    text = written(notebook)
     if len(text.encode()) > notebooks.MAX_BYTES:
         raise ExecutionError(
             f"the notebook would have {len(text.encode()) / 1e6:.1f} MB; at most "
             f"{notebooks.MAX_BYTES / 1e6:.0f} MB are allowed, so make its figures smaller."
         )
     path.write_text(text, encoding="utf-8")
+
+
+def written(notebook: NotebookNode) -> str:
+    """Return the text of a notebook's file."""
+    return nbformat.writes(notebook) + "\n"
 
 
 def _code(notebook: NotebookNode) -> list[NotebookNode]:

@@ -7,7 +7,7 @@ The ``.md`` (jupytext MyST) is the source, the ``.ipynb`` beside it is made from
 from __future__ import annotations
 
 import hashlib
-import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import jupytext
 import nbformat
 from nbformat import NotebookNode
 
-from vaelite.digest import package_digest
+from vaelite import claims
+from vaelite.digest import source_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = ROOT / "chapters"
+PACKAGE = ROOT / "vaelite"
 RESULTS = ROOT / "book" / "results"
 
 STAMP = "vaelite"
@@ -56,18 +58,25 @@ def cells(notebook: NotebookNode) -> list[tuple[str, str, list[str]]]:
     ]
 
 
-def stamp_of(notebook: NotebookNode) -> dict[str, str]:
+def stamp_of(notebook: NotebookNode, opened: Iterable[Path]) -> dict[str, Any]:
     """Compute the digests of everything that a notebook's outputs depend on.
 
+    Args:
+        notebook: executed.
+        opened: the files of the package and of the stored results that its kernel opened.
+
     Returns:
-        ``code`` (its code cells), ``package`` (the syntax tree of ``vaelite`` without docstrings,
-        and the package's data files) and ``results`` (the stored results that it loads).
+        ``code``, the digest of the code cells; and by name the digests of what they used:
+        ``modules`` (their syntax trees without docstrings), ``files`` (stored results, scripts,
+        tables) and ``claims`` (of the registry only the entries that the chapter checks).
     """
-    code = [cell.source.strip() for cell in notebook.cells if cell.cell_type == "code"]
+    names = sorted({name for path in opened if (name := _name_of(path))})
+    checked = sorted({record["id"] for record in claims_of(notebook)})
     return {
-        "code": _digest(*code),
-        "package": _digest(package_digest(), *_package_data()),
-        "results": _digest(*_results(code)),
+        "code": _code_digest(notebook),
+        "modules": {name: _digest_of(name) for name in names if name.endswith(".py")},
+        "files": {name: _digest_of(name) for name in names if not name.endswith(".py")},
+        "claims": {id: _claim_digest(id) for id in checked},
     }
 
 
@@ -77,13 +86,19 @@ def stale(source: Path) -> list[str]:
     if notebook is None:
         return ["it was never executed"]
     stamp = notebook.metadata.get(STAMP, {})
-    now = stamp_of(read_source(source))
-    reasons = {
-        "code": "its code cells have changed",
-        "package": "the package has changed",
-        "results": "the stored results that it reads have changed",
-    }
-    return [reason for key, reason in reasons.items() if stamp.get(key) != now[key]]
+    if not {"code", "modules", "files", "claims"} <= set(stamp):
+        return ["its stamp is of an older kind"]
+    reasons = []
+    if stamp["code"] != _code_digest(read_source(source)):
+        reasons.append("its code cells have changed")
+    for kind in ("modules", "files"):
+        for name, digest in stamp[kind].items():
+            if _digest_of(name) != digest:
+                reasons.append(f"{name} has changed")
+    for id, digest in stamp["claims"].items():
+        if _claim_digest(id) != digest:
+            reasons.append(f"claim {id} has changed")
+    return reasons
 
 
 def claims_of(notebook: NotebookNode) -> list[dict[str, Any]]:
@@ -100,18 +115,48 @@ def outputs(notebook: NotebookNode) -> list[NotebookNode]:
     return [out for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs]
 
 
-def _results(code: list[str]) -> list[str]:
-    """Return the texts of the result files that the code names in ``load_results("name", ...)``."""
-    names = sorted({n for text in code for n in re.findall(r"load_results\(\s*[\"'](\w+)", text)})
-    paths = [path for name in names for path in sorted(RESULTS.glob(f"{name}.*.json"))]
-    return [part for path in paths for part in (path.name, path.read_text(encoding="utf-8"))]
+def _code_digest(notebook: NotebookNode) -> str:
+    return _digest(*(cell.source.strip() for cell in notebook.cells if cell.cell_type == "code"))
 
 
-def _package_data() -> list[str]:
-    """Return the texts of the package's claims and scripts, which land in the outputs."""
-    package = ROOT / "vaelite"
-    paths = sorted(path for kind in ("*.toml", "*.js", "*.css") for path in package.rglob(kind))
-    return [path.read_text(encoding="utf-8") for path in paths]
+def _name_of(path: Path) -> str | None:
+    """Return the name of an opened file in the stamp, or None where its content does not count."""
+    if path.is_relative_to(RESULTS):
+        return f"results/{path.relative_to(RESULTS).as_posix()}"
+    if not path.is_relative_to(PACKAGE):
+        return None
+    if path.parent.name == "__pycache__":  # a compiled module stands for its source
+        path = path.parents[1] / f"{path.name.partition('.')[0]}.py"
+    # The root holds nothing but the version, the data sets' __init__ little but their names.
+    if path in (PACKAGE / "__init__.py", PACKAGE / "data" / "__init__.py"):
+        return None
+    if path.match("claims/*.toml"):  # a claim counts only where it is checked
+        return None
+    return f"vaelite/{path.relative_to(PACKAGE).as_posix()}"
+
+
+def _digest_of(name: str) -> str:
+    """Return the digest of a module, or of a file; for a result, with the names beside it.
+
+    Results of another profile may take the place of those that were read, so that a chapter is
+    stale when one appears.
+    """
+    room, _, rest = name.partition("/")
+    path = (RESULTS if room == "results" else PACKAGE) / rest
+    if not path.exists():
+        return "missing"
+    if name.endswith(".py"):
+        return source_digest(path.read_text(encoding="utf-8"))[:16]
+    beside: list[str] = []
+    if room == "results":
+        experiment = path.name.partition(".")[0]
+        beside = sorted(other.name for other in path.parent.glob(f"{experiment}.*.json"))
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    return _digest(content, *beside)
+
+
+def _claim_digest(id: str) -> str:
+    return _digest(repr(claims.registry().get(id)))
 
 
 def _digest(*parts: str) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 import bibliography
 import ledger
 import notebooks
+import numbering
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
 
 # One file draws every formula without a font file, also from file:// and with the network cut;
 # the extensions beside it are fetched from the same folder where a page uses them.
@@ -28,6 +30,23 @@ def fill_generated(app: Sphinx, docname: str, source: list[str]) -> None:
     for mark, make in GENERATED.items():
         if docname.startswith("book/") and mark in source[0]:
             source[0] = source[0].replace(mark, make())
+
+
+class AnchorEquations(SphinxTransform):
+    """Let links such as ``[(5.8)](#eq:05-elbo)`` lead to their equation, from any page."""
+
+    default_priority = 870  # before MyST resolves the links of a page
+
+    def apply(self, **arguments: object) -> None:
+        """Give every labelled equation its label as an anchor."""
+        here = getattr(self.document, "myst_slugs", {})
+        elsewhere = self.env.metadata[self.env.docname].setdefault("myst_slugs", {})
+        for block in self.document.findall(nodes.math_block):
+            for match in numbering.LABEL.finditer(block.astext()):
+                label = match["label"]
+                block["ids"].append(label)
+                here[label] = elsewhere[label] = (block.line or 0, label, label)
+        self.document.myst_slugs = here
 
 
 def show_cost(app: Sphinx, doctree: nodes.document) -> None:
@@ -76,6 +95,7 @@ def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.config.mathjax_path = "mathjax/tex-svg.js"
+    app.add_transform(AnchorEquations)
     app.connect("source-read", fill_generated)
     app.connect("doctree-read", show_cost)
     app.connect("doctree-read", know_citations)

@@ -85,17 +85,100 @@ def test_times_are_rounded_up(seconds, shown):
     assert execute.rounded(seconds) == shown
 
 
-def test_another_package_or_other_results_make_it_stale(chapter, monkeypatch, tmp_path):
-    monkeypatch.setattr(notebooks, "RESULTS", tmp_path)
-    source = chapter("results = None  # load_results('toy', 'standard')")
+def test_what_a_chapter_used_makes_it_stale_and_nothing_else(chapter, monkeypatch, tmp_path):
+    package = tmp_path / "vaelite"
+    for path in (notebooks.ROOT / "vaelite").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            copy = package / path.relative_to(notebooks.ROOT / "vaelite")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    results = tmp_path / "results"
+    results.mkdir()
+    monkeypatch.setattr(notebooks, "RESULTS", results)
+    monkeypatch.setattr(notebooks, "PACKAGE", package)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (results / "toy.standard.json").write_text("{}", encoding="utf-8")
+    source = chapter(
+        f"print(open({str(results / 'toy.standard.json')!r}).read())",
+        "from vaelite import gaussian\nfrom vaelite.book.chapter import table",
+        "from vaelite import claims\nclaims.registry();",
+    )
     refresh(source)
-    (tmp_path / "other.standard.json").write_text("{}", encoding="utf-8")
+    stamp = notebooks.read_executed(source).metadata[notebooks.STAMP]
+    assert {"vaelite/gaussian.py", "vaelite/book/chapter.py"} <= set(stamp["modules"])
+    assert list(stamp["files"]) == ["results/toy.standard.json"]
+    assert stamp["claims"] == {}
+
+    # A new paper, a new data set, a new claim, a docstring, another experiment's results.
+    (package / "new_paper.py").write_text("x = 1", encoding="utf-8")
+    (package / "data" / "new_set.py").write_text("x = 1", encoding="utf-8")
+    edit(
+        package / "data" / "__init__.py", '"cars3d": cars3d', '"new_set": cars3d, "cars3d": cars3d'
+    )
+    (package / "claims" / "new.toml").write_text("", encoding="utf-8")
+    docstring = gaussian_docstring(package / "gaussian.py")
+    edit(package / "gaussian.py", docstring, "Another docstring.")
+    (results / "other.standard.json").write_text("{}", encoding="utf-8")
     assert notebooks.stale(source) == []
-    (tmp_path / "toy.standard.json").write_text("{}", encoding="utf-8")
-    assert notebooks.stale(source) == ["the stored results that it reads have changed"]
-    (tmp_path / "toy.standard.json").unlink()
-    monkeypatch.setattr(notebooks, "package_digest", lambda: "another")
-    assert notebooks.stale(source) == ["the package has changed"]
+
+    (results / "toy.full.json").write_text("{}", encoding="utf-8")  # it may take the other's place
+    assert notebooks.stale(source) == ["results/toy.standard.json has changed"]
+    (results / "toy.full.json").unlink()
+    (results / "toy.standard.json").write_text("{ }", encoding="utf-8")
+    assert notebooks.stale(source) == ["results/toy.standard.json has changed"]
+    (results / "toy.standard.json").write_text("{}", encoding="utf-8")
+    with (package / "gaussian.py").open("a", encoding="utf-8") as file:
+        file.write("more = 1\n")
+    assert notebooks.stale(source) == ["vaelite/gaussian.py has changed"]
+
+
+def gaussian_docstring(path):
+    return path.read_text(encoding="utf-8").split('"""')[1].strip()
+
+
+def test_a_claim_counts_where_it_is_checked(chapter, monkeypatch):
+    id = next(iter(notebooks.claims.registry()))
+    source = chapter(
+        "from IPython.display import display\n"
+        f"about = {{'vaelite_claim': {{'id': {id!r}}}}}\n"
+        "display({'text/plain': 'box'}, raw=True, metadata=about)"
+    )
+    refresh(source)
+    assert notebooks.stale(source) == []
+    monkeypatch.setattr(notebooks.claims, "registry", dict)
+    assert notebooks.stale(source) == [f"claim {id} has changed"]
+
+
+def test_captions_and_references_are_numbered_in_the_stored_outputs(tmp_path):
+    source = tmp_path / "05_chapter.md"
+    equation = (
+        "\\begin{equation}\nx = 1\n\\label{eq:05-x}\n\\end{equation}\n\nBy $\\eqref{eq:05-x}$.\n\n"
+    )
+    figure = (
+        "from vaelite.book import figures\n"
+        "for name in ('A line.', r'A line $y$, see $\\eqref{eq:05-x}$.'):\n"
+        "    figures.show(figures.subplots()[0], alt='A line.', caption=name)"
+    )
+    source.write_text(HEADER + equation + CELL.format(figure), encoding="utf-8")
+    refresh(source)
+    text = source.read_text(encoding="utf-8")
+    assert "# 5. A chapter\n" in text
+    assert "\\tag{5.1}\\label{eq:05-x}" in text and "By [(5.1)](#eq:05-x)." in text
+    cells = notebooks.read_executed(source).cells
+    captions = [out for out in cells[-1].outputs if "vaelite_caption" in out.metadata]
+    assert [out.data["text/markdown"] for out in captions] == [
+        "**Figure 5.1.** A line.",
+        "**Figure 5.2.** A line $y$, see [(5.1)](#eq:05-x).",
+    ]
+    stored = notebooks.twin(source).read_bytes()
+    assert refresh(source) == "fresh"
+    assert source.read_text(encoding="utf-8") == text
+    assert notebooks.twin(source).read_bytes() == stored
+    edit(source, "Some prose.", "\\begin{equation}\ny = 1\n\\label{eq:05-y}\n\\end{equation}")
+    assert "outputs kept" in refresh(source)
+    captions = [out for out in cells[-1].outputs if "vaelite_caption" in out.metadata]
+    cells = notebooks.read_executed(source).cells
+    assert "see [(5.2)](#eq:05-x)" in cells[-1].outputs[-1].data["text/markdown"]
 
 
 def test_a_failing_cell_is_named_and_nothing_is_stored(chapter):
@@ -136,7 +219,7 @@ def test_downloads_are_impossible(chapter):
 
 def test_base_seed_reaches_the_chapter(chapter):
     source = chapter("from vaelite import profile\nprint(profile.current(), profile.seed())")
-    notebook, _ = execute.run(notebooks.read_source(source), source, seed=2)
+    notebook, _, _ = execute.run(notebooks.read_source(source), source, seed=2)
     assert notebook.cells[-1].outputs[0].text == "quick 2\n"
 
 
@@ -158,7 +241,9 @@ def test_cleaning_strips_widgets_and_hands_the_alternative_text_on():
     view = {notebooks.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "Widget"}
     figure = {"text/html": "<figure>", "text/plain": "Figure", **view}
     picture = nbformat.v4.new_output(
-        "display_data", {"image/png": "AAAA"}, metadata={"image/png": {"alt": "A line."}}
+        "display_data",
+        {"image/png": "AAAA"},
+        metadata={"image/png": {"alt": "A line.", "width": 572, "kind": "plot"}},
     )
     outputs = [nbformat.v4.new_output("display_data", data) for data in (view, figure)]
     cell = nbformat.v4.new_code_cell("x", outputs=[*outputs, picture])
@@ -171,7 +256,8 @@ def test_cleaning_strips_widgets_and_hands_the_alternative_text_on():
         ["text/html", "text/plain"],
         ["image/png"],
     ]
-    assert cell.metadata["mystnb"]["image"]["alt"] == "A line."
+    expected = {"alt": "A line.", "width": "572px", "classes": "plot"}
+    assert cell.metadata["mystnb"]["image"] == expected
 
 
 def test_equal_cells_get_different_names_that_do_not_change():

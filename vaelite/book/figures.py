@@ -21,6 +21,9 @@ BLACK = "#000000"
 GREY = "#767676"
 COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK)
 
+# On the page: a figure of 5.2 inches is 572 CSS pixels wide, and its 12-point letters are 18 tall.
+PIXELS_PER_INCH = 110
+
 STYLE = {
     "axes.prop_cycle": plt.cycler(color=COLOURS),
     "axes.spines.right": False,
@@ -51,13 +54,16 @@ def subplots(rows: int = 1, columns: int = 1, *, height: float = 3.2, **options)
     return plt.subplots(rows, columns, figsize=(5.2, height * rows), **options)
 
 
-def show(figure: Figure, alt: str) -> None:
-    """Display a figure as a PNG that carries alternative text, and close it.
+def show(figure: Figure, alt: str, caption: str = "") -> None:
+    """Display a figure as a PNG that carries alternative text, with its caption, and close it.
+
+    The picture is twice as fine as it is wide on the page, so that it is sharp on every screen.
 
     Args:
         figure: the figure.
         alt: what a reader who cannot see the figure needs to know: what it shows, then what
             follows from it.
+        caption: what to see, in a sentence; see :func:`caption`.
 
     Raises:
         ValueError: if ``alt`` is empty.
@@ -67,11 +73,35 @@ def show(figure: Figure, alt: str) -> None:
     from IPython.display import display
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=144)
+    figure.savefig(buffer, format="png", dpi=2 * PIXELS_PER_INCH)
+    width, height = (round(inches * PIXELS_PER_INCH) for inches in figure.get_size_inches())
+    # A dark page may turn black on white into white on black, but never a photograph.
+    kind = "picture" if any(axes.images for axes in figure.axes) else "plot"
     plt.close(figure)
     alt = " ".join(alt.split())
+    about = {"alt": alt, "width": width, "height": height, "kind": kind}
     data = {"image/png": buffer.getvalue(), "text/plain": f"Figure: {alt}"}
-    display(data, raw=True, metadata={"image/png": {"alt": alt}})
+    display(data, raw=True, metadata={"image/png": about})
+    if caption:
+        show_caption(caption)
+
+
+def show_caption(text: str) -> None:
+    """Display the caption of the figure above it; ``make execute`` gives it a number.
+
+    Args:
+        text: what to see, in a sentence; Markdown and mathematics are welcome.
+
+    Raises:
+        ValueError: if the text is empty.
+    """
+    text = " ".join(text.split())
+    if not text:
+        raise ValueError("caption is empty; say in a sentence what a reader should see.")
+    from IPython.display import display
+
+    data = {"text/markdown": f"**Figure.** {text}", "text/plain": f"Figure. {text}"}
+    display(data, raw=True, metadata={"vaelite_caption": {"text": text}})
 
 
 def covariance_ellipse(
