@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from vaelite import disentangle, gaussian
 from vaelite.disentangle import BetaTCVAE, FactorVAE, KLTerms
+from vaelite.isa import ISAPrior
 from vaelite.training import fit
-from vaelite.vae import VAE
+from vaelite.vae import VAE, Prior
 
 COVARIANCE = torch.tensor([[1.3, 0.7], [0.7, 1.1]], dtype=torch.float64)
 NOISE = 0.3
@@ -130,7 +131,7 @@ def test_tcvae_at_beta_one_estimates_the_vaes_loss():
     loss, parts = tc.loss(x, noise)
     mean, log_var = plain.encode(x)
     z = plain.sample_posterior(mean, log_var, noise)
-    kl_at_sample = plain.log_posterior(z, mean, log_var) - plain.log_prior(z)
+    kl_at_sample = plain.log_posterior(z, mean, log_var) - plain.prior.log_prob(z)
     torch.testing.assert_close(loss, parts["reconstruction"] + kl_at_sample.mean())
     torch.testing.assert_close(parts["reconstruction"], plain.loss(x, noise)[1]["reconstruction"])
 
@@ -192,6 +193,24 @@ def test_factorvae_discriminator_learns_a_known_total_correlation():
     fresh = toy(20_000, seed=1)[0].float()
     estimate = model.discriminator.kl(fresh).item()
     assert estimate == pytest.approx(truth().total_correlation, abs=0.07)
+
+
+@pytest.mark.parametrize("estimator", Prior.ESTIMATORS)
+def test_factorvae_takes_any_prior(estimator):
+    """With gamma = 0 it is the VAE with that prior; the penalty does not depend on the prior."""
+    x, noise = torch.rand(10, 12), torch.randn(10, 3)
+    prior = ISAPrior([1, 2], 1.3, 3.0, estimator=estimator)
+    options = {"discriminator_hidden": (8,), "prior": prior}
+    losses = []
+    for model in (
+        small(VAE, prior=prior),
+        *(small(FactorVAE, gamma=gamma, **options) for gamma in (0.0, 5.0)),
+    ):
+        torch.manual_seed(3)
+        losses.append(model.loss(x, noise))
+    torch.testing.assert_close(losses[1][0], losses[0][0])
+    penalty = 5 * losses[2][1]["total_correlation"]
+    torch.testing.assert_close(losses[2][0], losses[0][0] + penalty)
 
 
 @pytest.mark.parametrize("cls", [BetaTCVAE, FactorVAE])

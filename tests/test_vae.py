@@ -7,7 +7,7 @@ from torch.distributions import MultivariateNormal
 
 from vaelite import gaussian
 from vaelite.nets import GaussianEncoder
-from vaelite.vae import VAE, Bernoulli, Gaussian
+from vaelite.vae import VAE, Bernoulli, Gaussian, Prior, StandardNormal
 
 B, D, L, S = 5, 2, 7, 3
 
@@ -267,17 +267,17 @@ def test_mlp_mirrors_the_hidden_layers_and_keeps_activations_apart():
     assert VAE.mlp(L, 6, D).decoder[0].weight.shape == (6, D)
 
 
-def test_a_subclass_changes_the_prior_alone(x):
-    class Laplace(VAE):
-        def log_prior(self, z):
-            return -(z.abs() + math.log(2)).sum(-1)
+class Laplace(Prior):
+    def log_prob(self, z):
+        return -(z.abs() + math.log(2)).sum(-1)
 
-        def kl(self, mean, log_var, z):
-            return self.log_posterior(z, mean, log_var) - self.log_prior(z)
+    def sample(self, count):
+        return torch.distributions.Laplace(0.0, 1.0).sample((count, self.dim))
 
+
+def test_a_prior_needs_no_more_than_a_density(x):
     torch.manual_seed(0)
-    model = Laplace.mlp(L, 4, D).double()
-    assert isinstance(model, Laplace)
+    model = VAE.mlp(L, 4, D, prior=Laplace(D)).double()
     noise = torch.randn(B, D, dtype=torch.float64)
     _, parts = model.loss(x, noise)
     mean, log_var = model.encode(x)
@@ -285,6 +285,85 @@ def test_a_subclass_changes_the_prior_alone(x):
     log_q = torch.distributions.Normal(mean, (log_var / 2).exp()).log_prob(z).sum(-1)
     log_p = torch.distributions.Laplace(0.0, 1.0).log_prob(z).sum(-1)
     torch.testing.assert_close(parts["kl"], (log_q - log_p).mean())
+
+
+def estimates(prior, count=200_000):
+    """Estimates of the KL term with gradients by mean and log variance, ``(count,)`` each."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(count, 1, generator=generator, dtype=torch.float64)
+    mean = torch.full((count, 1), 0.8, dtype=torch.float64, requires_grad=True)
+    log_var = torch.full((count, 1), -0.5, dtype=torch.float64, requires_grad=True)
+    z = gaussian.reparameterize(mean, log_var, noise)
+    torch.manual_seed(1)
+    kl = prior.kl(mean, log_var, z)
+    slopes = torch.autograd.grad(kl.sum(), (mean, log_var))
+    return kl.detach(), *(slope.squeeze(1) for slope in slopes), noise.squeeze(1)
+
+
+@pytest.mark.parametrize("estimator", StandardNormal.ESTIMATORS)
+def test_every_estimator_has_the_mean_and_the_mean_gradient_of_the_closed_form(estimator):
+    kl, by_mean, by_log_var, _ = estimates(StandardNormal(1, estimator))
+    truth = 0.5 * (0.8**2 + math.exp(-0.5) - 1 + 0.5), 0.8, 0.5 * (math.exp(-0.5) - 1)
+    for estimate, exact in zip((kl, by_mean, by_log_var), truth, strict=True):
+        error = estimate.std().item() / math.sqrt(len(estimate)) + 1e-12
+        assert abs(estimate.mean().item() - exact) < 4.5 * error
+
+
+def test_how_the_estimators_differ():
+    """Against the derivatives by hand, with z = m + s e: score (e / s, (e^2 - 1) / 2)."""
+    m, s = 0.8, math.exp(-0.25)
+    kl, by_mean, by_log_var, e = estimates(StandardNormal(1, "sampled"))
+    torch.testing.assert_close(kl, 0.5 * ((m + s * e) ** 2 - e**2) - math.log(s))
+    torch.testing.assert_close(by_mean, m + s * e)
+    torch.testing.assert_close(by_log_var, 0.5 * ((m + s * e) * s * e - 1))
+    without, without_by_mean, without_by_log_var, _ = estimates(StandardNormal(1, "without score"))
+    torch.testing.assert_close(without, kl)
+    torch.testing.assert_close(by_mean - without_by_mean, e / s)
+    torch.testing.assert_close(by_log_var - without_by_log_var, (e**2 - 1) / 2)
+    independent = estimates(StandardNormal(1, "independent"))[0]
+    for one in (kl, e):  # neither the estimate at the decoder's sample nor that sample tells of it
+        assert abs(torch.corrcoef(torch.stack([independent, one]))[0, 1]) < 0.01
+
+
+def test_the_decoder_keeps_its_sample_whatever_the_estimator(x):
+    parts = []
+    for estimator in StandardNormal.ESTIMATORS:
+        torch.manual_seed(0)
+        model = VAE.mlp(L, 4, D, prior=StandardNormal(D, estimator)).double()
+        torch.manual_seed(1)
+        parts.append(model.loss(x)[1])
+    for other in parts[1:]:
+        assert torch.equal(other["reconstruction"], parts[0]["reconstruction"])
+    assert len({part["kl"].item() for part in parts}) == 3  # two differ in the gradient alone
+
+
+def test_samples_of_the_prior_have_the_models_precision(model):
+    assert model.prior.sample(3).dtype == torch.float64
+    torch.manual_seed(0)
+    z = StandardNormal(2).sample(20_000)
+    assert z.shape == (20_000, 2) and z.dtype == torch.float32
+    torch.testing.assert_close(torch.cov(z.T), torch.eye(2), atol=0.04, rtol=0)
+    assert not StandardNormal(2).state_dict()
+
+
+def test_bad_priors_are_named():
+    with pytest.raises(ValueError, match="prior has dimension 3; the latent dimension is 2"):
+        VAE.mlp(L, 4, D, prior=StandardNormal(3))
+    with pytest.raises(TypeError, match="prior must be a Prior"):
+        VAE.mlp(L, 4, D, prior=torch.distributions.Normal(0.0, 1.0))
+    with pytest.raises(ValueError, match="estimator is 'closed'; it must be one of sampled, with"):
+        Laplace(D, "closed")
+    with pytest.raises(ValueError, match="dim must be a positive integer; got 0"):
+        StandardNormal(0)
+
+
+def test_data_are_prepared_once_a_step(model, x, monkeypatch):
+    calls = []
+    prepare = VAE.prepare
+    monkeypatch.setattr(VAE, "prepare", lambda self, x: calls.append(1) or prepare(self, x))
+    model.loss(x)
+    model.log_weights(x, S)
+    assert len(calls) == 2
 
 
 def test_valid_data_pass(model):

@@ -128,6 +128,9 @@ class BetaTCVAE(VAE):
     The loss is reconstruction + index-code + beta * total correlation + dimension-wise, with
     stratified minibatch weights.  At beta = 1 it is a noisier estimate of the VAE's loss.
 
+    With the ISA prior this is the ISA-TCVAE, which its paper names without writing it out: the
+    total correlation does not see the prior, and the dimension-wise term does.
+
     Args:
         *args: as for :class:`vaelite.vae.VAE`.
         dataset_size: N, the number of training data.
@@ -140,12 +143,11 @@ class BetaTCVAE(VAE):
 
     def loss(self, batch: Tensor, noise: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its parts in nats a datum; see :meth:`vaelite.vae.VAE.loss`."""
-        x = self.prepare(batch)
-        mean, log_var = self.encode(x)
-        z = self.sample_posterior(mean, log_var, noise)
+        draw = self.draw(batch, noise)
+        z = draw.z
         weights = log_stratified_weights(len(z), self.dataset_size, dtype=z.dtype, device=z.device)
-        terms = kl_terms(z, mean, log_var, self.log_prior(z), weights)
-        reconstruction = -self.log_likelihood(x, z).mean()
+        terms = kl_terms(z, draw.mean, draw.log_var, self.prior.log_prob(z), weights)
+        reconstruction = draw.reconstruction()
         index_code, total_correlation, dimension_wise = (term.mean() for term in terms)
         loss = reconstruction + index_code + self.beta * total_correlation + dimension_wise
         return loss, {
@@ -192,13 +194,10 @@ class FactorVAE(VAE):
 
     def loss(self, batch: Tensor, noise: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its parts in nats a datum; see :meth:`vaelite.vae.VAE.loss`."""
-        x = self.prepare(batch)
-        mean, log_var = self.encode(x)
-        z = self.sample_posterior(mean, log_var, noise)
-        reconstruction = -self.log_likelihood(x, z).mean()
-        kl = self.kl(mean, log_var, z).mean()
+        draw = self.draw(batch, noise)
+        reconstruction, kl = draw.reconstruction(), draw.kl()
         with frozen(self.discriminator):
-            total_correlation = self.discriminator.kl(z)
+            total_correlation = self.discriminator.kl(draw.z)
         loss = reconstruction + self.beta * kl + self.gamma * total_correlation
         return loss, {
             "reconstruction": reconstruction,

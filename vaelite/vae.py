@@ -1,15 +1,16 @@
-r"""The variational autoencoder: four choices, each in methods that a paper's module overrides.
+r"""The variational autoencoder: four choices, each an object or a method that a paper changes.
 
 ===================  ======================================================  ===================
-choice               methods                                                 here
+choice               where                                                   by default
 ===================  ======================================================  ===================
-prior                :meth:`VAE.log_prior`, :meth:`VAE.sample_prior`,        N(0, I)
-                     :meth:`VAE.kl`
-posterior            :meth:`VAE.encode`, :meth:`VAE.sample_posterior`,       diagonal normal
+prior                ``prior``, a :class:`Prior`                             N(0, I)
+posterior            ``encoder``, :meth:`VAE.sample_posterior`,              diagonal normal
                      :meth:`VAE.log_posterior`
-decoder              :meth:`VAE.decode`, :meth:`VAE.log_likelihood`          network, likelihood
+decoder              ``decoder``, ``likelihood``                             Bernoulli
 objective            :meth:`VAE.loss`                                        ELBO with weight beta
 ===================  ======================================================  ===================
+
+Any prior meets any objective.
 
 Sum over features, mean over the batch, nats throughout.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -116,8 +118,100 @@ class Gaussian(nn.Module):
 Likelihood = Bernoulli | Gaussian
 
 
+class Prior(nn.Module):
+    r"""A prior p(z), and how the KL term of a diagonal normal q(z|x) to it is estimated.
+
+    A subclass gives :meth:`log_prob` and :meth:`sample`.  Without a closed form, the KL term is
+    estimated at one sample:
+
+    .. math:: \mathrm{KL}(q \,\|\, p) = \mathbb E_q[\ln q(z|x) - \ln p(z)]
+        \approx \ln q(z|x) - \ln p(z), \qquad z \sim q(z|x)
+
+    ==================  =========================================================================
+    estimator           the KL term
+    ==================  =========================================================================
+    ``sampled``         at the sample z that the decoder gets
+    ``without score``   the same number; its gradient leaves out :math:`\partial \ln q / \partial
+                        (\mu, \sigma)` at fixed z, whose mean is zero (Roeder et al., 2017)
+    ``independent``     at a second sample of q(z|x), which the decoder does not see
+    ==================  =========================================================================
+
+    All three have one mean, and their gradients have; the noise differs.
+
+    Args:
+        dim: D, the number of latents.
+        estimator: one of the names above; :class:`StandardNormal` has ``closed`` beside them.
+
+    Raises:
+        ValueError: if ``dim`` is not a positive integer, or there is no such estimator.
+    """
+
+    ESTIMATORS: tuple[str, ...] = ("sampled", "without score", "independent")
+
+    def __init__(self, dim: int, estimator: str = "sampled") -> None:
+        super().__init__()
+        self.dim = check_count("dim", dim)
+        if estimator not in self.ESTIMATORS:
+            raise ValueError(
+                f"estimator is {estimator!r}; it must be one of {', '.join(self.ESTIMATORS)}."
+            )
+        self.estimator = estimator
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return ln p(z), ``(..., D) -> (...)``."""
+        raise NotImplementedError
+
+    def sample(self, count: int) -> Tensor:
+        """Draw ``(count, D)`` codes from p(z)."""
+        raise NotImplementedError
+
+    def kl(self, mean: Tensor, log_var: Tensor, z: Tensor) -> Tensor:
+        """Return KL(q(z|x) || p(z)) or its estimate, ``(B,)`` nats.
+
+        Args:
+            mean: ``(B, D)`` of q(z|x).
+            log_var: ``(B, D)`` of q(z|x).
+            z: ``(B, D)``, the sample of q(z|x) that the decoder gets.
+        """
+        if self.estimator == "independent":
+            z = gaussian.reparameterize(mean, log_var)
+        elif self.estimator == "without score":
+            mean, log_var = mean.detach(), log_var.detach()
+        return gaussian.log_density(z, mean, log_var) - self.log_prob(z)
+
+
+class StandardNormal(Prior):
+    """N(0, I), whose KL term has a closed form.
+
+    Args:
+        dim: D, the number of latents.
+        estimator: ``closed``, or one of :class:`Prior`'s.
+    """
+
+    ESTIMATORS = ("closed", *Prior.ESTIMATORS)
+
+    def __init__(self, dim: int, estimator: str = "closed") -> None:
+        super().__init__(dim, estimator)
+        # Says where and in which precision samples are made; nothing that a checkpoint needs.
+        self.register_buffer("zero", torch.zeros(()), persistent=False)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return ln p(z), ``(..., D) -> (...)``."""
+        return -0.5 * (z.square() + gaussian.LOG_TWO_PI).sum(-1)
+
+    def sample(self, count: int) -> Tensor:
+        """Draw ``(count, D)`` codes."""
+        return torch.randn(count, self.dim, dtype=self.zero.dtype, device=self.zero.device)
+
+    def kl(self, mean: Tensor, log_var: Tensor, z: Tensor) -> Tensor:
+        """Return KL(q(z|x) || N(0, I)), ``(B,)``; the closed form does not look at ``z``."""
+        if self.estimator == "closed":
+            return gaussian.kl_standard_normal(mean, log_var)
+        return super().kl(mean, log_var, z)
+
+
 class VAE(nn.Module):
-    r"""Variational autoencoder with a standard normal prior and a diagonal normal posterior.
+    r"""Variational autoencoder with a diagonal normal posterior.
 
     .. math::
         \mathcal L_\beta(x) = \mathbb E_{q(z \mid x)}[\ln p(x \mid z)]
@@ -136,11 +230,13 @@ class VAE(nn.Module):
         data_shape: shape of one datum, such as ``(784,)`` or ``(1, 28, 28)``.
         likelihood: ``"bernoulli"``, ``"gaussian"`` (variance 1), or an instance of
             :class:`Bernoulli` or :class:`Gaussian`.
+        prior: a :class:`Prior`, by default ``StandardNormal(latent_dim)``.
         beta: weight of the KL term, an attribute that may change during training.
 
     Raises:
-        TypeError: if the likelihood is neither a name nor an instance.
-        ValueError: if the likelihood is unknown, or its variance has another shape than a datum.
+        TypeError: if the likelihood is neither a name nor an instance, or the prior no prior.
+        ValueError: if the likelihood is unknown, its variance has another shape than a datum, or
+            the prior another dimension than the code.
     """
 
     def __init__(
@@ -151,6 +247,7 @@ class VAE(nn.Module):
         data_shape: Sequence[int],
         *,
         likelihood: str | Likelihood = "bernoulli",
+        prior: Prior | None = None,
         beta: float = 1.0,
     ) -> None:
         super().__init__()
@@ -159,6 +256,7 @@ class VAE(nn.Module):
         self.latent_dim = latent_dim
         self.data_shape = tuple(data_shape)
         self.likelihood = _likelihood(likelihood, self.data_shape)
+        self.prior = _prior(prior, latent_dim)
         self.beta = beta
 
     @classmethod
@@ -180,7 +278,7 @@ class VAE(nn.Module):
             latent_dim: D.
             activation: what makes the module after a hidden layer.
             decoder_activation: the same in the decoder, by default as in the encoder.
-            **options: ``likelihood`` and ``beta``; a subclass may take more.
+            **options: ``likelihood``, ``prior`` and ``beta``; a subclass may take more.
         """
         check_count("data_dim", data_dim)
         check_count("latent_dim", latent_dim)
@@ -199,37 +297,18 @@ class VAE(nn.Module):
             image_shape: ``(C, H, W)`` with H and W divisible by four.
             latent_dim: D.
             width: channels at half resolution.
-            **options: ``likelihood`` and ``beta``; a subclass may take more.
+            **options: ``likelihood``, ``prior`` and ``beta``; a subclass may take more.
         """
         check_count("latent_dim", latent_dim)
         encoder = GaussianEncoder(ConvEncoder(image_shape, 2 * latent_dim, width))
         decoder = ConvDecoder(latent_dim, image_shape, width)
         return cls(encoder, decoder, latent_dim, image_shape, **options)
 
-    # The prior.
-
-    def log_prior(self, z: Tensor) -> Tensor:
-        """Return ln p(z), ``(..., D) -> (...)``."""
-        return -0.5 * (z.square() + gaussian.LOG_TWO_PI).sum(-1)
-
-    def sample_prior(self, count: int) -> Tensor:
-        """Draw ``(count, D)`` codes from p(z)."""
-        reference = next(self.parameters())
-        return torch.randn(count, self.latent_dim, dtype=reference.dtype, device=reference.device)
-
-    def kl(self, mean: Tensor, log_var: Tensor, z: Tensor) -> Tensor:
-        """Return KL(q(z|x) || p(z)), ``(B,)``, in closed form.
-
-        A prior without closed form overrides this with ``log_posterior(z) - log_prior(z)`` at the
-        sample ``z``, which the closed form does not need.
-        """
-        return gaussian.kl_standard_normal(mean, log_var)
-
     # The approximate posterior.
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of q(z|x), each ``(B, D)``."""
-        return self.encoder(self.prepare(x))
+        return self._encode(self.prepare(x))
 
     def sample_posterior(
         self, mean: Tensor, log_var: Tensor, noise: Tensor | None = None
@@ -249,28 +328,44 @@ class VAE(nn.Module):
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """Return ln p(x|z), summed over features, ``(B, ...), (..., B, D) -> (..., B)``."""
-        features = self.likelihood.log_density(self.prepare(x), self.decode(z))
+        return self._log_likelihood(self.prepare(x), z)
+
+    # The same two for data that are prepared, which happens once a step.
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.encoder(x)
+
+    def _log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        features = self.likelihood.log_density(x, self.decode(z))
         return features.flatten(-len(self.data_shape)).sum(-1)
 
     # The objective.
+
+    def draw(self, batch: Tensor, noise: Tensor | None = None) -> Draw:
+        """Encode a batch and sample codes: what every objective starts from.
+
+        Args:
+            batch: ``(B, ...)`` data.
+            noise: standard normal draws, ``(B, D)`` or ``(S, B, D)``; by default ``(B, D)`` fresh
+                ones from torch's global generator, exactly what ``torch.randn(B, D)`` would give.
+        """
+        x = self.prepare(batch)
+        mean, log_var = self._encode(x)
+        return Draw(self, x, mean, log_var, self.sample_posterior(mean, log_var, noise))
 
     def loss(self, batch: Tensor, noise: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the negative ELBO and its parts, in nats a datum.
 
         Args:
             batch: ``(B, ...)`` data.
-            noise: ``(B, D)`` standard normal draws; by default fresh ones from torch's global
-                generator, exactly what ``torch.randn(B, D)`` would give.
+            noise: ``(B, D)``, as in :meth:`draw`.
 
         Returns:
             The scalar to minimise, ``reconstruction + beta * kl``, and the parts:
             ``reconstruction`` (the negative log-likelihood at one sample) and ``kl``.
         """
-        x = self.prepare(batch)
-        mean, log_var = self.encode(x)
-        z = self.sample_posterior(mean, log_var, noise)
-        reconstruction = -self.log_likelihood(x, z).mean()
-        kl = self.kl(mean, log_var, z).mean()
+        draw = self.draw(batch, noise)
+        reconstruction, kl = draw.reconstruction(), draw.kl()
         return reconstruction + self.beta * kl, {"reconstruction": reconstruction, "kl": kl}
 
     # What follows from the four choices.
@@ -291,10 +386,11 @@ class VAE(nn.Module):
             :func:`vaelite.metrics.log_marginal_likelihood` takes it safely.
         """
         x = self.prepare(batch)
-        mean, log_var = self.encode(x)
+        mean, log_var = self._encode(x)
         noise = torch.randn(samples, *mean.shape, dtype=mean.dtype, device=mean.device)
         z = self.sample_posterior(mean, log_var, noise)
-        return self.log_likelihood(x, z) + self.log_prior(z) - self.log_posterior(z, mean, log_var)
+        log_joint = self._log_likelihood(x, z) + self.prior.log_prob(z)
+        return log_joint - self.log_posterior(z, mean, log_var)
 
     @torch.no_grad()
     def sample(self, count: int, *, noisy: bool = False) -> Tensor:
@@ -307,7 +403,7 @@ class VAE(nn.Module):
         Returns:
             ``(count, *data_shape)``.
         """
-        parameters = self.decode(self.sample_prior(count))
+        parameters = self.decode(self.prior.sample(count))
         return self.likelihood.sample(parameters) if noisy else self.likelihood.mean(parameters)
 
     @torch.no_grad()
@@ -370,6 +466,37 @@ class VAE(nn.Module):
                 f"the first in row {first}."
             )
         self.likelihood.check(low, high)
+
+
+class Draw(NamedTuple):
+    """A batch, its encodings and one sample each: what an objective scores and weighs.
+
+    The terms are methods, computed in the order in which an objective asks for them.
+    """
+
+    model: VAE
+    x: Tensor  # (B, *data_shape), prepared
+    mean: Tensor  # (B, D)
+    log_var: Tensor  # (B, D)
+    z: Tensor  # (B, D)
+
+    def reconstruction(self) -> Tensor:
+        """Return the negative log-likelihood of the batch at its samples, nats a datum."""
+        return -self.model._log_likelihood(self.x, self.z).mean()
+
+    def kl(self) -> Tensor:
+        """Return the prior's KL term, nats a datum."""
+        return self.model.prior.kl(self.mean, self.log_var, self.z).mean()
+
+
+def _prior(prior: Prior | None, latent_dim: int) -> Prior:
+    if prior is None:
+        return StandardNormal(latent_dim)
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior must be a Prior, such as StandardNormal(D); got {prior!r}.")
+    if prior.dim != latent_dim:
+        raise ValueError(f"prior has dimension {prior.dim}; the latent dimension is {latent_dim}.")
+    return prior
 
 
 def _likelihood(likelihood: str | Likelihood, data_shape: tuple[int, ...]) -> Likelihood:

@@ -14,20 +14,10 @@ ISA-VAE against that of the VAE with a sampled KL, both without the score.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from torch import Tensor
-
-from vaelite.experiments.isa import common
-from vaelite.experiments.isa.common import runs, trials
+from vaelite.experiments.isa.common import run_trials, runs, trials
 from vaelite.experiments.isa.sprites_deep import SETTINGS as DEEP
-from vaelite.isa import ISAVAE
-from vaelite.training import fit_seeds
-from vaelite.vae import VAE
 
-__all__ = ["SETTINGS", "WithoutScore", "run_trials", "trials"]
+__all__ = ["SETTINGS", "run_trials", "trials"]
 
 WITHOUT = " without score"
 METHODS = [
@@ -43,51 +33,3 @@ SETTINGS = {
     profile: {**DEEP[profile], "runs": runs(METHODS, [1.0], last, first)}
     for profile, (first, last) in FRESH.items()
 }
-
-
-class WithoutScore(ISAVAE):
-    """An ISA-VAE whose gradient lacks the score of q: same bound, same expected gradient."""
-
-    def kl(self, mean: Tensor, log_var: Tensor, z: Tensor) -> Tensor:
-        """Estimate the KL term at z; q's own parameters count as constants."""
-        return self.log_posterior(z, mean.detach(), log_var.detach()) - self.log_prior(z)
-
-
-def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> VAE:
-    """Build a trial's model, with or without the score."""
-    method = trial["method"]
-    model = common.make_model({**trial, "method": method.removesuffix(WITHOUT)}, settings)
-    if not method.endswith(WITHOUT):
-        return model
-    return WithoutScore(
-        model.encoder,
-        model.decoder,
-        model.latent_dim,
-        model.data_shape,
-        prior=model.prior,
-        beta=model.beta,
-    )
-
-
-def run_trials(
-    group: Sequence[Mapping[str, Any]],
-    settings: Mapping[str, Any],
-    checkpoint: str | os.PathLike | None = None,
-) -> list[dict[str, Any]]:
-    """Train the seeds of one setting together, and measure each as all ISA experiments do."""
-    images = common.dataset(settings).x
-    models, _ = fit_seeds(
-        lambda one_seed: make_model(group[0], settings),
-        images.flatten(1) if isinstance(images, Tensor) else images,
-        [trial["seed"] for trial in group],
-        steps=settings["steps"],
-        batch_size=settings["batch_size"],
-        lr=settings["lr"],
-        device=images.device,
-        progress=False,
-        checkpoint=checkpoint,
-        resume=checkpoint is not None,
-    )
-    return [
-        common.measure(model, trial, settings) for model, trial in zip(models, group, strict=True)
-    ]

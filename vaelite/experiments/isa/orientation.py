@@ -29,11 +29,12 @@ from torch import nn
 
 from vaelite import data
 from vaelite.experiments.isa.common import matched_scale
-from vaelite.isa import ISAVAE, ISAPrior
+from vaelite.isa import ISAPrior
 from vaelite.metrics import mutual_information_gap_from_posterior
 from vaelite.nets import MLP, GaussianEncoder
 from vaelite.profile import seed
 from vaelite.training import fit_seeds
+from vaelite.vae import VAE
 
 COMMON = {"size": 16, "hidden": 64, "batch_size": 64, "lr": 2e-3, "mig_samples": 500}
 
@@ -89,7 +90,7 @@ def run_trials(group, settings):
         encoder = GaussianEncoder(MLP(pixels, [settings["hidden"]], 4))
         decoder = MLP(2, [settings["hidden"]], pixels, activation=nn.Tanh)
         prior = ISAPrior([2], p0, p, matched_scale([2], p0, p))
-        return ISAVAE(encoder, decoder, 2, (pixels,), prior=prior)
+        return VAE(encoder, decoder, 2, (pixels,), prior=prior)
 
     models, histories = fit_seeds(
         make,
