@@ -7,10 +7,13 @@ verdict are "not run yet"; a text that is built from estimates needs no case for
 
     results = load_results("isa_sprites", "standard")
     gain = difference(results, at("isa-vae", 1.0), at("beta-vae", 1.0))
-    gain.text()                      # "-0.001 [-0.010, +0.008], 32 pairs"
-    family = ClaimFamily()
-    family.decide("isa.5", gain, expect="not resolved at this scale")
-    rows = family.bonferroni()       # the same claims at a level that counts all of them
+    gain.text()                      # "−0.001 [−0.010, +0.008], 32 pairs"
+
+A claim with a plan (:mod:`vaelite.claims.plan`) needs no line of that: :func:`decide` reads the
+stored results that its plan names, and shows the box; :func:`forest` draws many of them::
+
+    finding = decide("isa.5")
+    forest(["isa.5", "isa.6", "isa.22"])
 
 Nothing here knows a paper.
 """
@@ -23,13 +26,17 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from scipy import stats
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from vaelite import claims
 from vaelite.book import figures
-from vaelite.experiments.results import collect
-from vaelite.experiments.statistics import bootstrap_interval
+from vaelite.claims import Claim
+from vaelite.claims.plan import Plan
+from vaelite.experiments.results import collect, load_results
+from vaelite.experiments.statistics import bootstrap_interval, mean_interval
 
 NOT_RUN = "not run yet"
 
@@ -78,24 +85,29 @@ class Estimate:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """Bootstrap interval of the mean at 95 %; NaNs where nothing was run.
+        """Student's interval of the mean at 95 %; NaNs where nothing was run.
 
         Raises:
             ValueError: if there is one value only.
         """
-        return (float("nan"),) * 2 if self.missing else bootstrap_interval(self.values)
+        return (float("nan"),) * 2 if self.missing else mean_interval(self.values)
 
     @property
     def verdict(self) -> str:
         """What :func:`vaelite.claims.verdict` says of "the mean exceeds zero", or "not run yet"."""
         return NOT_RUN if self.missing else claims.verdict(self.interval, 0)
 
-    def text(self, digits: int = 3) -> str:
+    def text(
+        self, digits: int = 3, unit: str = "", noun: str = "pairs", *, signed: bool = True
+    ) -> str:
         """Return mean, interval and number of pairs for a table, or "not run yet"."""
         if self.missing:
             return NOT_RUN
-        mean, low, high = (f"{value:+.{digits}f}" for value in (self.mean, *self.interval))
-        return f"{mean} [{low}, {high}], {len(self.values)} pairs"
+        sign = "+" if signed else ""
+        mean, low, high = (
+            f"{value:{sign}.{digits}f}".replace("-", "−") for value in (self.mean, *self.interval)
+        )
+        return f"{mean} [{low}, {high}]{' ' * bool(unit)}{unit}, {len(self.values)} {noun}"
 
 
 def values(
@@ -209,57 +221,246 @@ def provenance(results: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-class ClaimFamily:
-    """Claims of the form "the mean exceeds zero" that one text decides by intervals.
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What stored results say about a planned claim.
 
     Attributes:
-        estimates: what each claim was decided by, by its id.
+        claim: the claim with its plan.
+        estimate: the mean difference (or the mean) with its interval.
+        verdict: one of the five.
+        survives: whether the verdict stands at the level that counts all comparisons of the family
+            (Bonferroni); None where nothing was decided.
+        comparisons: how many comparisons the family has, planned or exploratory as this one is.
     """
 
-    def __init__(self):
-        self.estimates: dict[str, Estimate] = {}
+    claim: Claim
+    estimate: Estimate
+    verdict: str
+    survives: bool | None
+    comparisons: int
 
-    def decide(self, id: str, estimate: Estimate, expect: str = claims.HOLDS) -> None:
-        """Check a claim by the interval of its estimate, or show that nothing was run.
+    @property
+    def negligible(self) -> bool:
+        """Whether the whole interval lies closer to the threshold than would matter."""
+        plan, estimate = self.claim.plan, self.estimate
+        interval = None if estimate.missing else estimate.interval
+        return claims.negligible(interval, plan.threshold, plan.matters)
 
-        Raises:
-            ClaimError: if it was run and the verdict is not ``expect``.
-        """
-        self.estimates[id] = estimate
-        if estimate.missing:
-            show_not_run(id)
-            return
-        pairs = len(estimate.values)
-        claims.check(
-            id, estimate.interval, expect=expect, threshold=0, mean=estimate.mean, pairs=pairs
-        )
+    @property
+    def label(self) -> str:
+        """What is estimated, such as "ISA-VAE minus VAE"."""
+        return claims.words(self.claim.id).difference(self.claim.plan)
 
-    def bonferroni(self, error: float = 0.05) -> list[list[str]]:
-        r"""Return rows of a table: each claim at a level that counts all claims.
+    def numbers(self) -> str:
+        """Return mean, interval and number, such as "+0.02 [−0.01, +0.05] nats, 10 pairs"."""
+        quantity = claims.words(self.claim.id).quantities[self.claim.plan.quantity]
+        noun = "seeds" if self.claim.plan.second is None else "pairs"
+        signed = self.claim.plan.second is not None
+        return self.estimate.text(quantity["digits"], quantity["unit"], noun, signed=signed)
 
-        The intervals are Student's, at the level :math:`1 - \mathrm{error} / m` for m claims; the
-        chance that any of them misses its mean is at most ``error``.
-
-        Returns:
-            ``[id, interval, whether it excludes zero]`` for each.
-        """
-        rows = []
-        for id, estimate in self.estimates.items():
-            if estimate.missing:
-                rows.append([id, NOT_RUN, ""])
-                continue
-            level, runs = 1 - error / len(self.estimates), estimate.values
-            low, high = stats.t.interval(level, len(runs) - 1, runs.mean(), stats.sem(runs))
-            excludes = "yes" if low > 0 or high < 0 else "no"
-            rows.append([id, f"[{low:+.3f}, {high:+.3f}]", excludes])
-        return rows
+    def remarks(self) -> str:
+        """Return what else a reader has to know: what would matter, plan, scale, correction."""
+        plan = self.claim.plan
+        quantity = claims.words(self.claim.id).quantities[plan.quantity]
+        kind = "planned" if plan.planned else "exploratory"
+        parts = [kind, f"{plan.profile} profile"]
+        if plan.matters is not None:
+            size = f"{plan.matters:g} {quantity['unit']}".strip()
+            small = self.negligible and self.verdict in (claims.HOLDS, claims.DOES_NOT_HOLD)
+            parts.append(
+                f"smaller than {size}, which would matter" if small else f"{size} would matter"
+            )
+        if self.survives is not None:
+            survives = "survives" if self.survives else "does not survive"
+            parts.append(f"{survives} the correction for {self.comparisons} {kind} comparisons")
+        return "; ".join(parts)
 
 
-def show_not_run(id: str) -> None:
-    """Display that the runs which decide a claim are missing."""
-    from IPython.display import Markdown, display
+def evaluate(id: str) -> Finding:
+    """Compute what the stored results say about a planned claim.
 
-    display(Markdown(f"**Claim {id}: {NOT_RUN}.** {claims.registry()[id].statement}"))
+    The interval of the mean over seeds is Student's, of paired differences where two settings are
+    compared.  The correction is Bonferroni's, over all comparisons of the family that are planned
+    (or exploratory), run or not.
+
+    Raises:
+        ValueError: if the claim is not registered, or has no plan.
+    """
+    claim = _planned(id)
+    plan = claim.plan
+    results = load_results(plan.experiment, plan.profile)
+    if plan.second is None:
+        estimate = Estimate(values(results, plan.first, plan.quantity))
+    else:
+        estimate = difference(results, plan.first, plan.second, plan.quantity)
+    same = [other for other in claims.planned(plan.family).values() if _counts(other, claim)]
+    found, strict = (_verdict(plan, estimate, 1 - 0.05 / count) for count in (1, len(same)))
+    decided = found not in (claims.NOT_RESOLVED, claims.NOT_RUN)
+    return Finding(claim, estimate, found, strict == found if decided else None, len(same))
+
+
+def decide(id: str) -> Finding:
+    """Evaluate a planned claim, show its box, and insist on the verdict that its plan expects.
+
+    One line in a chapter is enough: ``comparison.decide("isa.5");``.  The box carries sentence,
+    verdict, numbers and provenance; its plain text holds no number.
+
+    Returns:
+        The finding, whose ``estimate`` a text may quote.
+
+    Raises:
+        ClaimError: if it was run and the verdict is not the expected one.
+        ValueError: see :func:`evaluate`.
+    """
+    finding = evaluate(id)
+    plan, estimate = finding.claim.plan, finding.estimate
+    provenance = {
+        "experiment": plan.experiment,
+        "profile": plan.profile,
+        "planned": plan.planned,
+        "comparisons": finding.comparisons,
+    }
+    if estimate.missing:
+        claims.check(id, None, claims.NOT_RUN, provenance=provenance)
+        return finding
+    provenance |= {"pairs": len(estimate.values), "survives": finding.survives}
+    claims.check(
+        id,
+        _oriented(plan, estimate.interval),
+        plan.expected,
+        threshold=_sign(plan) * plan.threshold,
+        matters=plan.matters,
+        shown=f"{finding.label}: {finding.numbers()}. {_sentence(finding.remarks())}",
+        provenance=provenance,
+        mean=estimate.mean,
+    )
+    return finding
+
+
+def findings(ids: str | Iterable[str]) -> list[Finding]:
+    """Evaluate planned claims, given by their ids or as a family; planned ones come first."""
+    chosen = list(claims.planned(ids)) if isinstance(ids, str) else list(ids)
+    if not chosen:
+        raise ValueError(f"no claim has a plan of the family {ids!r}.")
+    found = [evaluate(id) for id in chosen]
+    return sorted(found, key=lambda finding: not finding.claim.plan.planned)  # stable
+
+
+def _planned(id: str) -> Claim:
+    if id not in claims.registry():
+        raise ValueError(f"claim {id} is not registered.")
+    if (claim := claims.registry()[id]).plan is None:
+        raise ValueError(f"claim {id} has no plan; use claims.check with the chapter's evidence.")
+    return claim
+
+
+def _counts(other: Claim, claim: Claim) -> bool:
+    return other.plan.planned == claim.plan.planned
+
+
+def _sign(plan: Plan) -> int:
+    return 1 if plan.side == "above" else -1
+
+
+def _oriented(plan: Plan, interval: tuple[float, float]) -> tuple[float, float]:
+    """Mirror an interval where the claim says "below", so that "holds" is always above."""
+    low, high = interval
+    return (low, high) if plan.side == "above" else (-high, -low)
+
+
+def _verdict(plan: Plan, estimate: Estimate, level: float) -> str:
+    if estimate.missing:
+        return claims.NOT_RUN
+    interval = _oriented(plan, mean_interval(estimate.values, level))
+    return claims.verdict(interval, _sign(plan) * plan.threshold, plan.matters)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+_SHADE = "#ececec"
+_MARKS = {  # marker and colour of a verdict in a forest plot
+    claims.HOLDS: (">", figures.GREEN),
+    claims.DOES_NOT_HOLD: ("<", figures.ORANGE),
+    claims.SMALLER: ("D", figures.BLUE),
+    claims.NOT_RESOLVED: ("o", figures.GREY),
+}
+
+
+def forest(ids: str | Iterable[str]) -> list[Finding]:
+    """Display planned claims as one forest plot: a row a comparison, a panel a quantity.
+
+    Planned comparisons come first, with filled markers, exploratory ones after them, with open
+    ones.  The label stands above its interval, so that a phone shows both.  What is shaded is
+    smaller than the difference that matters.  What was not run is left out.
+
+    Args:
+        ids: the claims' ids, or a family.
+
+    Returns:
+        The findings that are drawn, from top to bottom.
+
+    Raises:
+        ValueError: if none of them was run; see :func:`evaluate`, too.
+    """
+    panels: dict[tuple[str, bool], list[Finding]] = {}
+    for finding in findings(ids):
+        if not finding.estimate.missing:
+            plan = finding.claim.plan
+            panels.setdefault((plan.quantity, plan.second is None), []).append(finding)
+    if not panels:
+        raise ValueError("nothing to draw: none of these comparisons was run.")
+    found = [finding for panel in panels.values() for finding in panel]
+    legend = _forest_legend(found)
+    heights = [0.66 * len(panel) + 0.3 for panel in panels.values()]  # inches
+    total = sum(heights) + 0.6 * len(panels) + 0.25 * len(legend)  # axes' labels, then the legend
+    fig, axes = figures.subplots(
+        len(panels), height=total / len(panels), squeeze=False, height_ratios=heights
+    )
+    for ax, panel in zip(axes[:, 0], panels.values(), strict=True):
+        _forest_panel(ax, panel)
+    fig.legend(handles=legend, loc="outside lower left", fontsize=11)
+    listed = " ".join(f"{f.claim.id}, {f.label}: {f.verdict}." for f in found)
+    figures.show(fig, alt=f"Forest plot with a row for each comparison. {listed}")
+    return found
+
+
+def _forest_panel(ax: Axes, panel: Sequence[Finding]) -> None:
+    spoken, plan = claims.words(panel[0].claim.id), panel[0].claim.plan
+    quantity = spoken.quantities[plan.quantity]
+    for place, finding in enumerate(panel):
+        plan, (marker, colour) = finding.claim.plan, _MARKS[finding.verdict]
+        rows = [place - 0.5, place + 0.5]
+        if plan.matters is not None:
+            across = [plan.threshold - plan.matters, plan.threshold + plan.matters]
+            ax.fill_between(across, *rows, color=_SHADE, lw=0, zorder=0)
+        ax.plot([plan.threshold] * 2, rows, ":", color=figures.GREY, lw=1.2, zorder=0)
+        ax.plot(finding.estimate.interval, [place + 0.3] * 2, "-", color=colour, lw=2.5)
+        face = colour if plan.planned else "white"
+        ax.plot(finding.estimate.mean, place + 0.3, marker, color=colour, mfc=face, markersize=8)
+        lines = (f"{finding.claim.id}  {finding.label}", spoken.context(plan))
+        for line, above, shade in zip(lines, (0.3, 0.04), (figures.BLACK, "#555555"), strict=True):
+            look = {"fontsize": 10, "va": "center", "color": shade}
+            ax.text(0.0, place - above, line, transform=ax.get_yaxis_transform(), **look)
+    unit = f", {quantity['unit']}" if quantity["unit"] else ""
+    name = quantity["name"] if plan.second is None else f"difference of {quantity['name']}"
+    ax.set(xlabel=name + unit, ylim=(len(panel) - 0.5, -0.5), yticks=[])
+    ax.spines["left"].set_visible(False)
+
+
+def _forest_legend(found: Sequence[Finding]) -> list[Artist]:
+    kinds = {finding.verdict for finding in found}
+    marks = [
+        Line2D([], [], marker=marker, color=colour, label=verdict)
+        for verdict, (marker, colour) in _MARKS.items()
+        if verdict in kinds
+    ]
+    if not all(finding.claim.plan.planned for finding in found):
+        hollow = {"marker": "o", "mfc": "white", "color": figures.BLACK, "ls": "none"}
+        marks.append(Line2D([], [], **hollow, label="open marker: exploratory"))
+    return [*marks, Patch(color=_SHADE, label="shaded: too small to matter")]
 
 
 def show_missing(ax: Axes) -> None:
