@@ -33,6 +33,38 @@ def test_negating_a_quantity_exchanges_the_verdicts(a, b, threshold):
     assert mirrored == opposite[claims.verdict((low, high), threshold)]
 
 
+@given(a=finite, b=finite, threshold=finite, matters=st.floats(1e-3, 1e6))
+def test_a_difference_that_matters_only_splits_what_is_not_resolved(a, b, threshold, matters):
+    low, high = sorted((a, b))
+    found = claims.verdict((low, high), threshold, matters)
+    without = claims.verdict((low, high), threshold)
+    inside = threshold - matters < low and high < threshold + matters
+    if without == claims.NOT_RESOLVED and inside:
+        assert found == claims.SMALLER
+    else:
+        assert found == without
+
+
+def test_a_small_difference_that_is_there_holds_and_is_negligible():
+    assert claims.verdict((0.01, 0.05), 0.0, 0.06) == claims.HOLDS
+    assert claims.negligible((0.01, 0.05), 0.0, 0.06)
+    assert not claims.negligible((0.01, 0.07), 0.0, 0.06)
+    assert not claims.negligible((-0.07, 0.01), 0.0, 0.06)
+    assert claims.verdict((22.0, 25.0), 22.5, 5.0) == claims.SMALLER
+    assert not claims.negligible((0.01, 0.05), 0.0)
+    with pytest.raises(ValueError, match="matters must be positive"):
+        claims.verdict((-1.0, 1.0), 0.0, 0.0)
+    with pytest.raises(ValueError, match="matters goes with"):
+        claims.verdict(True, matters=1.0)
+
+
+def test_no_evidence_means_not_run(capsys):
+    assert claims.verdict(None) == claims.NOT_RUN
+    assert claims.check("test.1", None, claims.NOT_RUN) == claims.NOT_RUN
+    with pytest.raises(claims.ClaimError, match="not run"):
+        claims.check("test.1", None)
+
+
 @pytest.mark.parametrize("true", [True, np.bool_(True), np.array(3) > 2, torch.tensor(True)])
 def test_every_kind_of_true_holds(true):
     assert claims.verdict(true) == claims.HOLDS
@@ -95,3 +127,8 @@ def test_registered_claims_are_complete_sentences():
     for claim in claims.registry().values():
         assert claim.statement.endswith("."), claim.id
         assert claim.source, claim.id
+
+
+def test_the_paper_s_equations_are_called_so():
+    for claim in claims.registry().values():
+        assert "quation " not in claim.statement.replace("equation of", ""), claim.id

@@ -7,6 +7,7 @@ The ``.md`` (jupytext MyST) is the source, the ``.ipynb`` beside it is made from
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def stamp_of(notebook: NotebookNode, opened: Iterable[Path]) -> dict[str, Any]:
         tables) and ``claims`` (of the registry only the entries that the chapter checks).
     """
     names = sorted({name for path in opened if (name := _name_of(path))})
-    checked = sorted({record["id"] for record in claims_of(notebook)})
+    checked = sorted({record["id"] for record in claims_of(notebook)} | _drawn(notebook))
     return {
         "code": _code_digest(notebook),
         "modules": {name: _digest_of(name) for name in names if name.endswith(".py")},
@@ -155,8 +156,19 @@ def _digest_of(name: str) -> str:
     return _digest(content, *beside)
 
 
+def _drawn(notebook: NotebookNode) -> set[str]:
+    """Return the registered claims that the code names, such as those of a forest plot."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    return set(re.findall(r"[\"'](\w+\.\d+)[\"']", code)) & claims.registry().keys()
+
+
 def _claim_digest(id: str) -> str:
-    return _digest(repr(claims.registry().get(id)))
+    """Return the digest of a claim, and of how many comparisons it is corrected for."""
+    claim = claims.registry().get(id)
+    if claim is None or claim.plan is None:
+        return _digest(repr(claim))
+    planned = [other.plan.planned for other in claims.planned(claim.plan.family).values()]
+    return _digest(repr(claim), str(planned.count(claim.plan.planned)))
 
 
 def _digest(*parts: str) -> str:

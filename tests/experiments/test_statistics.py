@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vaelite.experiments.statistics import bootstrap_interval, proportion_interval
+from vaelite.experiments.statistics import bootstrap_interval, mean_interval, proportion_interval
 
 
 def test_bootstrap_covers_as_often_as_it_says():
@@ -73,3 +73,22 @@ def test_proportion_interval_against_the_binomial_distribution(successes, trials
 def test_proportion_interval_refuses(successes, trials):
     with pytest.raises(ValueError, match=r"successes must lie in 0\.\.trials"):
         proportion_interval(successes, trials)
+
+
+def test_mean_interval_covers_the_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    samples = rng.normal(2.0, 3.0, size=(4000, 5))
+    for level in (0.8, 0.95):
+        hits = [low <= 2.0 <= high for low, high in (mean_interval(s, level) for s in samples)]
+        assert np.mean(hits) == pytest.approx(level, abs=3.5 * np.sqrt(level * (1 - level) / 4000))
+
+
+def test_mean_interval_agrees_with_the_table_of_student():
+    # Ten values with mean 0 and standard deviation sqrt(10): 2.262 is the quantile for 9 degrees.
+    values = np.array([-3.0, -3, -3, -3, -3, 3, 3, 3, 3, 3])
+    assert mean_interval(values)[1] == pytest.approx(
+        2.2622 * np.std(values, ddof=1) / np.sqrt(10), 1e-4
+    )
+    assert mean_interval([1.5, 1.5]) == (1.5, 1.5)
+    with pytest.raises(ValueError, match="at least 2"):
+        mean_interval([1.0])

@@ -36,7 +36,7 @@ from vaelite.book import figures
 from vaelite.claims import Claim
 from vaelite.claims.plan import Plan
 from vaelite.experiments.results import collect, load_results
-from vaelite.experiments.statistics import bootstrap_interval, mean_interval
+from vaelite.experiments.statistics import mean_interval
 
 NOT_RUN = "not run yet"
 
@@ -486,7 +486,7 @@ def interval_dots(ax: Axes, rows: Mapping[str, np.ndarray], *, vertical: bool = 
             continue
         jitter = np.random.default_rng(0).uniform(-_JITTER, _JITTER, len(runs))
         plot(runs, place + jitter, ".", color=figures.SKY, markersize=6)
-        plot(bootstrap_interval(runs), [place, place], "-", color=figures.BLACK, lw=3)
+        plot(mean_interval(runs), [place, place], "-", color=figures.BLACK, lw=3)
         plot([runs.mean()], [place], "o", color=figures.ORANGE, markersize=7)
     if vertical:
         ax.set_xticks(range(len(rows)), rows)
@@ -580,5 +580,5 @@ def _settings(results: Mapping[str, Any] | None, method: str) -> list[dict[str, 
 
 
 def _bars(middle: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
-    """Lengths of error bars; a skewed bootstrap interval may exclude the mean."""
-    return [np.maximum(middle - low, 0), np.maximum(high - middle, 0)]
+    """Lengths of error bars."""
+    return [middle - low, high - middle]
