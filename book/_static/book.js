@@ -1,13 +1,66 @@
-// What style sheets alone cannot do; without it a page loses colour, never content.
-document.addEventListener("DOMContentLoaded", () => {
+// What style sheets alone cannot do; without it a page loses comfort, never content.
+(() => {
+  // The switch for code, remembered where the browser remembers (a page opened from a file may not).
+  const root = document.documentElement, KEY = "book-code";
+  const remember = {
+    get: () => { try { return localStorage.getItem(KEY); } catch { return null; } },
+    set: (value) => { try { localStorage.setItem(KEY, value); } catch { /* this page only */ } },
+  };
+  root.dataset.code = remember.get() === "hidden" ? "hidden" : "shown";
+
+  const codeSwitch = () => {
+    const place = document.querySelector(".article-header-buttons");
+    if (!place || !document.querySelector(".cell .cell_input")) return;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "btn btn-sm code-switch";
+    button.innerHTML = '<span class="knob" aria-hidden="true"></span>Code';
+    button.setAttribute("role", "switch");
+    const show = () => {
+      button.setAttribute("aria-checked", String(root.dataset.code === "shown"));
+      button.title = root.dataset.code === "shown" ? "Hide the code" : "Show the code";
+    };
+    button.addEventListener("click", () => {
+      // What the reader looks at stays where it is, however much code goes above it.
+      const here = [...document.querySelectorAll(".bd-article :is(p, h2, h3, img, figure, blockquote)")]
+        .find((node) => node.getBoundingClientRect().top > 60 && node.getClientRects().length && !node.closest(".cell_input, details"));
+      const before = here?.getBoundingClientRect().top;
+      root.dataset.code = root.dataset.code === "shown" ? "hidden" : "shown";
+      remember.set(root.dataset.code);
+      show();
+      if (here) scrollBy({ top: here.getBoundingClientRect().top - before, behavior: "instant" });
+    });
+    show();
+    place.prepend(button);
+  };
+
   // "> **Definition (ELBO).** ..." becomes a box of the kind "definition".
-  for (const quote of document.querySelectorAll(".bd-article-container blockquote")) {
-    const opening = quote.querySelector("p")?.firstChild;
-    const word = opening?.nodeName === "STRONG" && opening.textContent.match(/^[A-Za-z]+/);
-    if (!word) continue;
-    quote.dataset.kind = word[0].toLowerCase();
-    opening.classList.add("kind");
-  }
+  const boxKinds = () => {
+    for (const quote of document.querySelectorAll(".bd-article-container blockquote")) {
+      const opening = quote.querySelector("p")?.firstChild;
+      const word = opening?.nodeName === "STRONG" && opening.textContent.match(/^[A-Za-z]+/);
+      if (!word) continue;
+      quote.dataset.kind = word[0].toLowerCase();
+      opening.classList.add("kind");
+    }
+  };
+
+  // A picture and the caption displayed after it become one figure.
+  const captions = () => {
+    for (const caption of document.querySelectorAll(".cell_output > p")) {
+      const name = caption.querySelector(":scope > strong:first-child")?.textContent.match(/^Figure( (\d+)\.(\d+))?\.$/);
+      const picture = caption.previousElementSibling;
+      if (!name || !picture) continue;
+      const figure = document.createElement("figure"), text = document.createElement("figcaption");
+      figure.className = "numbered";
+      if (name[1]) figure.id = `figure-${name[2]}-${name[3]}`;
+      picture.replaceWith(figure);
+      text.append(...caption.childNodes);
+      figure.append(picture, text);
+      caption.remove();
+    }
+  };
+
   // A box that scrolls sideways can be reached by the keyboard, and has a name.
   const reachable = (box, name) => {
     if (box.scrollWidth <= box.clientWidth + 1 || box.hasAttribute("tabindex")) return;
@@ -15,37 +68,64 @@ document.addEventListener("DOMContentLoaded", () => {
     box.setAttribute("role", "region");
     box.setAttribute("aria-label", name);
   };
-  for (const table of document.querySelectorAll(".bd-article-container table")) {
-    if (table.closest(".pst-scrollable-table-container, .table-box, figure.explore")) continue;
-    const box = document.createElement("div");
-    box.className = "table-box";
-    table.replaceWith(box);
-    box.append(table);
-  }
-  // Folded parts of the navigation have a picture for a name.
-  for (const summary of document.querySelectorAll("nav summary")) {
-    const page = summary.closest("li")?.querySelector("a")?.textContent.trim();
-    summary.setAttribute("aria-label", `Pages under ${page}`);
-  }
-  // A reference to an equation is a link inside a picture: let it be reached, and give it a name.
-  const references = () => {
-    for (const link of document.querySelectorAll("mjx-container svg a")) {
-      const formula = link.closest("mjx-container");
-      const spoken = formula.querySelector("mjx-assistive-mml");
-      const name = `Equation ${spoken?.textContent.trim() ?? ""}`;
-      const picture = formula.querySelector("svg");
-      picture.removeAttribute("aria-hidden");
-      picture.setAttribute("role", "group");
-      picture.setAttribute("aria-label", name);
-      link.setAttribute("aria-label", name);
-      spoken?.setAttribute("aria-hidden", "true");
+  const tables = () => {
+    for (const table of document.querySelectorAll(".bd-article-container table")) {
+      if (table.closest(".pst-scrollable-table-container, .table-box, figure.explore")) continue;
+      const box = document.createElement("div");
+      box.className = "table-box";
+      table.replaceWith(box);
+      box.append(table);
+    }
+  };
+
+  // An equation that is wider than the page breaks where its author wrote \allowbreak; if that is
+  // not enough, its number moves below it.
+  const BREAK = /\\allowbreak(?![A-Za-z])\s*/g, TAG = /\\tag\{([^{}]*)\}/g;
+  const broken = (tex) => {
+    if (!tex.match(BREAK)) return tex;
+    if (/\\begin\{(align|aligned|alignat|split)\*?\}/.test(tex)) return tex.replace(BREAK, "\\\\ &\\quad ");
+    return tex.replace(/(\\begin\{equation\*?\})([^]*?)((?:\\tag\{[^{}]*\}\s*)?\\end\{equation\*?\})/, (all, open, body, close) =>
+      `${open}\\begin{aligned}&${body.replace(BREAK, "\\\\ &\\quad ")}\\end{aligned}${close}`)
+      .replace(/^(\s*\\\[)([^]*)(\\\]\s*)$/, (all, open, body, close) =>
+        body.match(BREAK) ? `${open}\\begin{aligned}&${body.replace(BREAK, "\\\\ &\\quad ")}\\end{aligned}${close}` : all);
+  };
+  const below = (tex, box) => {
+    const numbers = [...tex.matchAll(TAG)];
+    if (numbers.length !== 1) return tex;
+    box.dataset.number = `(${numbers[0][1]})`;
+    return tex.replace(TAG, "").replace("\\begin{equation}", "\\begin{equation*}").replace("\\end{equation}", "\\end{equation*}")
+      .replace("\\begin{align}", "\\begin{align*}").replace("\\end{align}", "\\end{align*}");
+  };
+  const set = async (box, tex) => {
+    MathJax.typesetClear([box]);
+    box.textContent = tex;
+    await MathJax.typesetPromise([box]);
+  };
+  const overflows = (box) => box.scrollWidth > box.clientWidth + 1;
+  const sources = new Map();
+  let fitted = 0;
+  const fit = async () => {
+    const width = document.querySelector(".bd-article")?.clientWidth ?? innerWidth;
+    if (width === fitted || !window.MathJax?.typesetPromise) return;
+    fitted = width;
+    for (const box of document.querySelectorAll("div.math")) {
+      const tex = sources.get(box);
+      if (box.dataset.fit) {
+        delete box.dataset.fit;
+        delete box.dataset.number;
+        await set(box, tex);
+      }
+      if (!overflows(box)) continue;
+      box.dataset.fit = "broken";
+      if (broken(tex) !== tex) await set(box, broken(tex));
+      if (overflows(box)) await set(box, below(broken(tex), box));
     }
   };
   const boxes = () => {
     for (const box of document.querySelectorAll(".pst-scrollable-table-container, .table-box")) reachable(box, "Table");
     for (const formula of document.querySelectorAll("span.math mjx-container")) {
       formula.classList.remove("wide");
-      if (formula.getBoundingClientRect().width <= formula.closest("p, li, td, dd, div").clientWidth) continue;
+      if (formula.getBoundingClientRect().width <= formula.closest("p, li, td, dd, div, figcaption").clientWidth) continue;
       formula.classList.add("wide");
       reachable(formula, "Formula");
     }
@@ -53,9 +133,24 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const box of document.querySelectorAll("div.highlight pre, .cell_output pre")) reachable(box, "Code or output");
     for (const box of document.querySelectorAll(".output.text_html")) reachable(box, "Output");
   };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    for (const box of document.querySelectorAll("div.math")) sources.set(box, box.textContent);
+    codeSwitch();
+    boxKinds();
+    captions();
+    tables();
+    // Folded parts of the navigation have a picture for a name.
+    for (const summary of document.querySelectorAll("nav summary")) {
+      const page = summary.closest("li")?.querySelector("a")?.textContent.trim();
+      summary.setAttribute("aria-label", `Pages under ${page}`);
+    }
+  });
+  const settle = () => fit().then(boxes).then(() => { root.dataset.settled = "yes"; });
   addEventListener("load", () => {
     const ready = window.MathJax && MathJax.startup && MathJax.startup.promise;
-    Promise.resolve(ready).then(references).then(boxes);
+    Promise.resolve(ready).then(settle);
   });
-  addEventListener("resize", boxes);
-});
+  let waiting;
+  addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(settle, 150); });
+})();

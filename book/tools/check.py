@@ -9,9 +9,11 @@ import re
 import sys
 from pathlib import Path
 
+import anatomy
 import execute
 import ledger
 import notebooks
+import numbering
 import yaml
 from nbformat import NotebookNode
 from notebooks import ROOT
@@ -51,7 +53,10 @@ def problems(source: Path) -> list[str]:
     size = notebooks.twin(source).stat().st_size
     if size > notebooks.MAX_BYTES:
         found.append(f"the notebook of {name} has {size / 1e6:.1f} MB; at most 2 are allowed.")
-    return found + [f"{name}: {problem}" for problem in _output_problems(executed)]
+    wrong = _output_problems(executed)
+    if source.stem not in anatomy.NOT_YET:
+        wrong += anatomy.problems(source) + _uncaptioned(executed)
+    return found + [f"{name}: {problem}" for problem in wrong]
 
 
 def _output_problems(notebook: NotebookNode) -> list[str]:
@@ -74,6 +79,19 @@ def _output_problems(notebook: NotebookNode) -> list[str]:
                 found.append(f"code cell {number} stores a widget.")
             if out.output_type == "stream" and out.name == "stderr":
                 found.append(f"code cell {number} wrote to standard error.")
+    return found
+
+
+def _uncaptioned(notebook: NotebookNode) -> list[str]:
+    """Return every picture and every explorable figure that is not followed by its caption."""
+    found = []
+    for number, cell in enumerate(_code(notebook), 1):
+        after = [*cell.outputs[1:], {}]
+        for out, next_out in zip(cell.outputs, after, strict=True):
+            data = out.get("data", {})
+            figure = "image/png" in data or 'class="explore"' in data.get("text/html", "")
+            if figure and numbering.CAPTION not in next_out.get("metadata", {}):
+                found.append(f"a figure of code cell {number} has no caption.")
     return found
 
 

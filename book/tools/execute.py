@@ -249,8 +249,6 @@ def _clean_code(cell: NotebookNode) -> None:
         picture = output.get("metadata", {}).get("image/png", {})
         if "alt" in picture:
             image = {"alt": picture["alt"]}
-            if "width" in picture:
-                image["width"] = f"{picture['width']}px"
             if "kind" in picture:
                 image["classes"] = picture["kind"]
             cell.metadata["mystnb"] = {"image": image}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,9 @@ class AnchorEquations(SphinxTransform):
                 label = match["label"]
                 block["ids"].append(label)
                 here[label] = elsewhere[label] = (block.line or 0, label, label)
+            # The page needs the number alone: a label may be typeset once, a number any time.
+            text = re.sub(r"\\label\{[^{}]+\}", "", block.astext())
+            block.children = [nodes.Text(text)]
         self.document.myst_slugs = here
 
 

@@ -256,8 +256,7 @@ def test_cleaning_strips_widgets_and_hands_the_alternative_text_on():
         ["text/html", "text/plain"],
         ["image/png"],
     ]
-    expected = {"alt": "A line.", "width": "572px", "classes": "plot"}
-    assert cell.metadata["mystnb"]["image"] == expected
+    assert cell.metadata["mystnb"]["image"] == {"alt": "A line.", "classes": "plot"}
 
 
 def test_equal_cells_get_different_names_that_do_not_change():
