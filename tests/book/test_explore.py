@@ -16,6 +16,7 @@ from PIL import Image
 
 from vaelite.book import explore as module
 from vaelite.book.explore import (
+    Bars,
     Control,
     Curve,
     Panel,
@@ -230,7 +231,7 @@ def test_the_page_is_one_valid_small_self_contained_block():
     assert parser.tags[1][1]["alt"] == alt
     assert "src=" not in parser.script
     assert not re.search(r"https?://", text)
-    assert len(text) < 40_000
+    assert len(text) < 45_000
 
 
 def test_a_label_cannot_end_the_script():
@@ -285,7 +286,9 @@ def test_bad_controls(options, message):
         (lambda: Points(np.ones((2, 2)), np.ones((2, 2))), ValueError, r"\(2, 2\)"),
         (lambda: Curve([1, 2], [1, np.inf]), ValueError, "infinity"),
         (lambda: Panel(), ValueError, "got none"),
-        (lambda: Panel(image=np.ones((3, 4))), TypeError, "uint8"),
+        (lambda: Panel(image=np.ones((3, 4), int)), TypeError, "uint8 or floating"),
+        (lambda: Panel(image=np.full((3, 4), np.nan)), ValueError, "NaN"),
+        (lambda: Panel(bars=Bars([1, 2], names="abc")), ValueError, "2 heights need 2 names"),
         (lambda: Panel(image=np.ones((3, 4, 2), np.uint8)), ValueError, r"\(3, 4, 2\)"),
         (lambda: Panel(points=[Points(0, 0)], xlim=(1, 1)), ValueError, "xlim"),
         (lambda: Panel(points=[Points(0, 0)], ylim=(0, np.nan)), ValueError, "ylim"),

@@ -2,8 +2,32 @@
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
-from vaelite.book.explore import Control, Curve, Panel, Points, draw, evaluate, to_html
+from vaelite.book import figures
+from vaelite.book.explore import (
+    Control,
+    Curve,
+    Network,
+    Panel,
+    Point,
+    Points,
+    Slider,
+    draw,
+    ellipse,
+    evaluate,
+    live_html,
+    pack_live,
+    pick,
+    product_of_experts,
+    sigmoid,
+    softmax,
+    softplus,
+    to_html,
+    trace,
+)
+from vaelite.nets import MLP, ConvDecoder, ConvEncoder, GaussianEncoder
 
 CIRCLE = np.linspace(0, 2 * np.pi, 41)
 
@@ -86,17 +110,21 @@ def test_the_buttons_work_by_keyboard_and_pointer(open_page, figure):
     assert pictures(page) == before
 
 
-def test_dragging_on_a_picture_turns_the_first_control(open_page, figure):
+def test_a_point_that_follows_the_controls_is_dragged_to_the_nearest_frame(open_page, figure):
     page = open_page(page_of(figure))
     before = pictures(page)
-    box = page.locator("canvas").first.bounding_box()
-    middle = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    assert page.locator(".handle").count() == 1
+    handle = page.locator(".handle")
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
     assert pictures(page) == before
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] - 5, middle, steps=4)
+    page.mouse.move(x + 200, y - 200, steps=4)
     page.mouse.up()
-    assert page.get_by_label("Rotation angle").get_attribute("aria-valuetext") == "90°"
+    assert page.locator(".text").first.inner_text() == "angle 90, beta 5"
+    handle.press("ArrowLeft")
+    assert page.locator(".text").first.inner_text() == "angle 75, beta 5"
 
 
 def test_the_pictures_show_the_numbers(open_page):
@@ -157,7 +185,7 @@ def test_it_fits_the_screen_and_is_accessible(open_page, violations, figure, wid
     assert len(pictures(page)) == 3
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     tops = page.locator("canvas").evaluate_all("all => all.map(c => c.getBoundingClientRect().top)")
-    assert len(set(tops)) == (1 if width == 1280 else 3)
+    assert len(set(tops)) == (1 if width == 1280 else 2)  # on a phone squares share a row
     assert not page.locator("figure.explore img").is_visible()
     assert page.get_by_role("img", name="An ellipse turns.").is_visible()
     assert violations(page) == []
@@ -178,3 +206,203 @@ def test_without_scripts_the_poster_is_there(chromium, figure):
     page.set_content(page_of(figure))
     assert page.get_by_role("img", name="An ellipse turns.").is_visible()
     context.close()
+
+
+# Live figures
+
+
+@pytest.fixture(scope="module")
+def modules():
+    torch.manual_seed(3)
+    return {
+        "encoder": GaussianEncoder(MLP(64, (24,), 4, nn.Tanh)),
+        "mixed": nn.Sequential(nn.Linear(2, 20), nn.LeakyReLU(), nn.Linear(20, 15), nn.Softplus()),
+        "decoder": ConvDecoder(2, (1, 28, 20), 16),
+        "convolutions": ConvEncoder((1, 8, 8), 3, 5),
+    }
+
+
+def live(compute, **controls):
+    """The page's block, and the node that each panel shows (its image, else its first mark)."""
+    panels = trace(compute, controls)
+    shown = [
+        (panel["image"] or panel["marks"][0]["y"])["node"]
+        for panel in pack_live(panels, controls)["panels"]
+    ]
+    return live_html(panels, controls, "A live figure.", 220, b""), shown
+
+
+def values(page, shown, figure=0):
+    pictures(page, figure)
+    script = "(f, shown) => shown.map(node => [...f.explorable.engine.value(node)])"
+    found = page.locator("figure.explore").nth(figure).evaluate(script, shown)
+    return [np.array(each) for each in found]
+
+
+def test_networks_in_the_page_answer_as_torch_does(open_page, modules):
+    networks = {name: Network(module) for name, module in modules.items()}
+
+    def compute(z, scale, shade):
+        image = sigmoid(networks["decoder"](scale * z))[0]
+        small = pick([image[:8, :8], 1 - image[:8, 4:12]], shade)
+        mean, log_var = networks["encoder"](small.reshape(-1))
+        limits = {"xlim": (-1, 20), "ylim": (-5, 5)}
+        return [
+            Panel(image=image),
+            Panel(curves=[Curve(range(15), networks["mixed"](z))], **limits),
+            Panel(curves=[Curve(range(4), np.concatenate([mean, log_var]))], **limits),
+            Panel(curves=[Curve(range(3), networks["convolutions"](small[None]))], **limits),
+            Panel(points=[Points(z[0], z[1], label="z")], xlim=(-3, 3), ylim=(-2, 2)),
+        ]
+
+    html, shown = live(
+        compute,
+        z=Point("z", (0.5, -1.0)),
+        scale=Slider(0.5, 4.5, "scale", start=1.0),
+        shade=Control(["ink", "paper"], "shade"),
+    )
+    page = open_page(page_of(html))
+    state = {"z": np.array([0.5, -1.0]), "scale": 1.0, "shade": 0}
+
+    def agrees():
+        panels = compute(**{name: np.asarray(value) for name, value in state.items()})
+        truth = [panels[0].image.ravel() / 255, *(panel.marks[0].y for panel in panels[1:])]
+        for ours, torchs in zip(values(page, shown), truth, strict=True):
+            np.testing.assert_allclose(ours, torchs, atol=1e-2)
+
+    agrees()
+    page.get_by_label("paper").check()
+    state["shade"] = 1
+    agrees()
+    page.get_by_label("scale").press("End")
+    state["scale"] = 4.5
+    agrees()
+    page.get_by_role("slider", name="z").press("ArrowUp")
+    state["z"] = np.array([0.5, -0.9])
+    agrees()
+
+
+def test_every_operation_in_the_page_is_numpys(open_page):
+    table = np.arange(24.0).reshape(2, 3, 4) / 7
+
+    def compute(z, k):
+        a, b = z[0], z[1]
+        grid = z.reshape(2, 1, 1) * table - b
+        found = [
+            *(f(z) for f in (np.cos, np.sin, np.exp, np.tanh, np.square, np.abs, np.negative)),
+            *(np.log(np.abs(z)), np.sqrt(np.abs(z)), sigmoid(9 * z), softplus(9 * z)),
+            *(z + a, 1 - z, z * b, z / (a + 9), np.abs(z) ** 1.5, z > a, z < 0.1),
+            *(np.maximum(z, 0), np.minimum(z, b), np.clip(z, -0.5, 0.5), np.where(z > 0, z, 2.0)),
+            *(grid.sum(axis=1), grid.max(axis=0), grid.mean(axis=2), np.moveaxis(grid, 0, 2)),
+            *(grid[:, ::-1, 1:3], grid.T, np.stack([z, -z], axis=1), np.outer(z, table[0, 0])),
+            *(table[0, :2].T @ z, grid[1] @ table[0].T, z @ table[0, :2], softmax(grid)),
+            *(pick(table[0], k), pick([z, 2 * z], k), grid.sum(), *ellipse(z, -z)),
+            *product_of_experts(table[0, :2], table[1, :2], z**2),
+        ]
+        flat = np.concatenate([part.reshape(-1) for part in found])
+        return Panel(
+            curves=[Curve(np.arange(len(flat)), flat)],
+            points=[Points(a, b)],
+            xlim=(0, 300),
+            ylim=(-9, 9),
+            text=f"{a:.2f} and {b:+.1%}, {len(found):d}",
+        )
+
+    html, shown = live(compute, z=Point("z", (0.3, -0.8)), k=Control([0, 1], "k", start=1))
+    page = open_page(page_of(html))
+    (ours,) = values(page, shown)
+    truth = compute(np.array([0.3, -0.8]), np.array(1.0))
+    np.testing.assert_allclose(ours, truth.curves[0].y, rtol=1e-6, atol=1e-6)
+    assert page.locator(".text").inner_text() == truth.text.replace("-", "−")
+
+
+def plane(z, shift, s):
+    square = {"xlim": (-3, 3), "ylim": (-2, 2), "xlabel": "x", "ylabel": "y"}
+    return [
+        Panel(points=[Points(z[0], z[1], label="z")], text=f"{z[0]:.3f} {z[1]:.3f}", **square),
+        Panel(
+            points=[
+                Points(2 * z[0] + 0.5 * shift[0], 1 - shift[1], label="moved"),
+                Points(s, np.square(s) - 1, label="slid", colour=figures.ORANGE),
+                Points(z[0] * z[1], 0, label="not linear"),
+            ],
+            text=f"{shift[0]:.3f} {shift[1]:.3f} {s:.3f}",
+            **square,
+        ),
+    ]
+
+
+@pytest.fixture
+def open_plane(open_page):
+    def open_one(width=1280):
+        inputs = {"z": Point("z", (0.5, 0.25)), "shift": Point("shift"), "s": Slider(-2, 2, "s", 1)}
+        html, _ = live(plane, **inputs)
+        page = open_page(page_of(html), width=width)
+        pictures(page)
+        return page
+
+    return open_one
+
+
+def numbers(page):
+    texts = page.locator(".text").all_inner_texts()
+    return [[float(number.replace("−", "-")) for number in text.split()] for text in texts]
+
+
+def middle(locator):
+    box = locator.bounding_box()
+    return np.array([box["x"] + box["width"] / 2, box["y"] + box["height"] / 2])
+
+
+def drag(page, start, end):
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=5)
+    page.mouse.up()
+
+
+def pixels_per_unit(page, handle):
+    """By the keyboard: ten steps are a quarter of each axis, 6 and 4 units long."""
+    before = middle(handle)
+    for key in ("ArrowRight", "ArrowUp"):
+        for _ in range(10):
+            handle.press(key)
+    scale = (middle(handle) - before) / [1.5, 1.0]
+    for key in ("ArrowLeft", "ArrowDown"):
+        for _ in range(10):
+            handle.press(key)
+    return scale
+
+
+def test_a_drag_moves_the_point_under_the_finger_in_data_units(open_plane):
+    page = open_plane()
+    handle = page.get_by_role("slider", name="z", exact=True)
+    scale = pixels_per_unit(page, handle)
+    assert numbers(page)[0] == [0.5, 0.25]
+    start = middle(handle)
+    target = np.array([-2.3, 1.4])
+    drag(page, start, start + (target - [0.5, 0.25]) * scale)
+    np.testing.assert_allclose(numbers(page)[0], target, atol=0.02)
+    np.testing.assert_allclose(middle(handle), start + (target - [0.5, 0.25]) * scale, atol=1)
+    # A press beside the point brings it there; beyond the axes it stays at their ends.
+    page.mouse.click(*(start + (np.array([1.5, -1.2]) - [0.5, 0.25]) * scale))
+    np.testing.assert_allclose(numbers(page)[0], [1.5, -1.2], atol=0.02)
+    assert handle.get_attribute("aria-valuetext").startswith("x 1.")
+    drag(page, middle(handle), [5, 5])
+    assert numbers(page)[0] == [-3, 2]
+
+
+def test_points_that_follow_inputs_linearly_are_dragged_too(open_plane):
+    page = open_plane()
+    handles = page.locator(".panel").nth(1).locator(".handle")
+    assert handles.evaluate_all("all => all.map(h => h.ariaLabel)") == ["moved", "slid"]
+    moved = page.get_by_role("slider", name="moved")
+    scale = pixels_per_unit(page, moved)
+    start = middle(moved)  # at (2 * 0.5 + 0.5 * 0, 1 - 0) = (1, 1)
+    drag(page, start, start + (np.array([2, -0.5]) - [1, 1]) * scale)
+    np.testing.assert_allclose(numbers(page)[1], [2, 1.5, 1], atol=0.05)
+    np.testing.assert_allclose(numbers(page)[0], [0.5, 0.25], atol=1e-9)
+    slid = page.get_by_role("slider", name="slid")
+    drag(page, middle(slid), middle(slid) + np.array([-1.6 * scale[0], 200]))
+    np.testing.assert_allclose(numbers(page)[1][2], -0.6, atol=0.03)
+    assert abs(float(page.locator("input[type=range]").input_value()) + 0.6) < 0.03

@@ -1,15 +1,48 @@
-"""Explorable figures: a function of controls that a reader can turn, with or without a kernel.
+"""Explorable figures: pictures that follow what a reader turns, drags, presses or draws.
 
-:func:`explore` evaluates a function at every combination of its controls and displays two things
-at once.  A live notebook shows ipywidgets.  Everything else, the stored notebook and the page,
-shows one self-contained block of HTML: the numbers, quantised and compressed, and the script
-``explore.js`` that draws them.  It needs no kernel and no network.
+One call, :func:`explore`, displays two things at once.  A live notebook shows ipywidgets.
+Everything else, the stored notebook and the page, shows one self-contained block of HTML: numbers,
+quantised and compressed, and the script ``explore.js`` that draws them.  It needs no kernel and no
+network.  There are two kinds of figures.
+
+**Frames.**  With only :class:`~vaelite.book.controls.Control` inputs, the function is evaluated at
+every combination of their values, and the page picks from what was computed::
+
+    def walk(z1, z2):
+        return [Panel(points=[cloud, Points(z1, z2, label="you")], equal_aspect=True),
+                Panel(image=sheet[z1, z2], title="decoded")]
+
+    explore(walk, alt="...", caption="...", z1=Control(ticks, "z₁"), z2=Control(ticks, "z₂"))
+
+**Live.**  As soon as one input is a :class:`~vaelite.book.controls.Slider`, a
+:class:`~vaelite.book.controls.Point`, :class:`~vaelite.book.controls.Switches` or a
+:class:`~vaelite.book.controls.Drawing`, the page computes: the function, in NumPy and with
+:class:`~vaelite.book.live.Network` round trained networks, is traced once, and the page repeats it
+whenever the reader moves something (:mod:`vaelite.book.live` lists what it can repeat).  A digit is
+drawn, the encoder answers with q, z is dragged, the decoder answers::
+
+    encoder, decoder = Network(model.encoder), Network(model.decoder)
+
+    def answer(digit, noise):
+        mean, log_var = encoder(digit.reshape(-1))                   # (2,), (2,)
+        z = mean + np.exp(0.5 * log_var) * noise                     # (2,)
+        q = Curve(*ellipse(mean, log_var), label="q(z | x)", colour=figures.ORANGE)
+        ink = sigmoid(decoder(z)).reshape(8, 8)
+        return [Panel(points=[cloud, Points(z[0], z[1], label="z", colour=figures.BLACK)],
+                      curves=[q], xlim=(-4, 4), ylim=(-4, 4), equal_aspect=True,
+                      text=f"z = ({z[0]:.1f}, {z[1]:.1f})"),
+                Panel(image=1 - ink, title="decoded")]
+
+    explore(answer, alt="...", caption="...", digit=Drawing(8, "Draw a digit", examples),
+            noise=Point("z"))
 
 The packed format, which ``explore.js`` reads: all arrays lie one after the other in one run of
 bytes (zlib, then base64).  A quantity that changes from frame to frame is a table with one row
 per *distinct* value; ``rows`` says which row belongs to which frame (None: always the first).
 Real numbers are little-endian uint16 codes, ``value = low + step * code``, and the code 65535 is
-NaN; images are uint8 as they are.  Frames are numbered with the last control running fastest.
+NaN; images are uint8 as they are.  Frames are numbered with the last control running fastest.  In a
+live figure ``graph`` lists the operations, arguments before results, and a quantity that moves is
+the number of its operation, ``node``.
 """
 
 from __future__ import annotations
@@ -17,242 +50,141 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import io
 import itertools
 import json
 import math
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
-from PIL import Image
 
-from vaelite.book import figures
+from vaelite.book import figures, live
 from vaelite.book.chapter import in_notebook
+from vaelite.book.controls import (
+    Control,
+    Drawing,
+    Input,
+    Point,
+    Slider,
+    Switches,
+    gap,
+)
+from vaelite.book.live import (
+    Expression,
+    Network,
+    ellipse,
+    pick,
+    product_of_experts,
+    sigmoid,
+    softmax,
+    softplus,
+)
+from vaelite.book.panels import Bars, Curve, Panel, Points, colours, draw, share_limits
+
+__all__ = [
+    "Bars",
+    "Control",
+    "Curve",
+    "Drawing",
+    "Network",
+    "Panel",
+    "Point",
+    "Points",
+    "Slider",
+    "Switches",
+    "ellipse",
+    "evaluate",
+    "explore",
+    "pick",
+    "product_of_experts",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "trace",
+]
 
 NAN_CODE = 65535
 MAX_BYTES = 400_000
 MAX_FRAMES = 1_000
 
 
-@dataclass(eq=False)
-class Curve:
-    """A line through points of the plane.
-
-    Attributes:
-        x: ``(N,)``.
-        y: ``(N,)``; a NaN leaves a gap.
-        label: its name in the legend; without one it is left out of the legend.
-        colour: any matplotlib colour; by default the palette's next one.
-        dashed: drawn dashed, so that colour is not the only difference.
-
-    Raises:
-        ValueError: if the arrays are not vectors of one length, or hold an infinity.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    label: str = ""
-    colour: str | None = None
-    dashed: bool = False
-    kind = "curve"
-
-    def __post_init__(self) -> None:  # noqa: D105
-        self.x, self.y = _coordinates(self, self.x, self.y)
-
-
-@dataclass(eq=False)
-class Points:
-    """Dots: one marker, or the points of a data set.
-
-    Attributes:
-        x: ``(N,)``, or one number.
-        y: ``(N,)``, or one number; a point with a NaN is not drawn.
-        label: its name in the legend; without one it is left out of the legend.
-        colour: any matplotlib colour; by default the palette's next one.
-
-    Raises:
-        ValueError: if the arrays are not vectors of one length, or hold an infinity.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    label: str = ""
-    colour: str | None = None
-
-    def __post_init__(self) -> None:  # noqa: D105
-        self.x, self.y = _coordinates(self, self.x, self.y)
-
-    @property
-    def kind(self) -> str:
-        """``marker`` for a few points, drawn large and on top; else ``cloud``."""
-        return "marker" if len(self.x) <= 12 else "cloud"
-
-
-@dataclass(eq=False)
-class Panel:
-    """One set of axes, or one image.
-
-    Attributes:
-        curves: lines.
-        points: dots; up to 12 are drawn large and above the curves, more of them small and below.
-        image: ``(H, W)`` grey or ``(H, W, 3)`` colour, uint8, row 0 at the top.  Alone it fills
-            the panel; under curves or points it fills the axes from limit to limit.
-        title: a line above the panel.
-        text: a line below it that may change from frame to frame: the place for numbers.
-        xlabel: what the horizontal axis shows.
-        ylabel: what the vertical axis shows.
-        xlim: ends of the horizontal axis; by default they enclose all frames.
-        ylim: ends of the vertical axis; by default they enclose all frames.
-        equal_aspect: one unit is equally long on both axes; where a panel is not square, more of
-            the plane is shown than the limits say (with an image, the axes shrink instead).
-
-    Raises:
-        TypeError: if the image is not uint8.
-        ValueError: if the image has another shape, an axis is empty, or nothing is drawn.
-    """
-
-    curves: Sequence[Curve] = ()
-    points: Sequence[Points] = ()
-    image: np.ndarray | None = None
-    title: str = ""
-    text: str = ""
-    xlabel: str = ""
-    ylabel: str = ""
-    xlim: tuple[float, float] | None = None
-    ylim: tuple[float, float] | None = None
-    equal_aspect: bool = False
-
-    def __post_init__(self) -> None:  # noqa: D105
-        for name, kind in (("curves", Curve), ("points", Points)):
-            marks = getattr(self, name)
-            if not isinstance(marks, Sequence) or not all(isinstance(m, kind) for m in marks):
-                raise TypeError(f"{name} must be a list of {kind.__name__}; got {marks!r}.")
-        self.text = str(self.text)
-        if self.image is not None:
-            self.image = np.asarray(self.image)
-            if self.image.dtype != np.uint8:
-                raise TypeError(f"image must be uint8; got {self.image.dtype}.")
-            if not (self.image.ndim == 2 or (self.image.ndim == 3 and self.image.shape[2] == 3)):
-                raise ValueError(f"image must be (H, W) or (H, W, 3); got {self.image.shape}.")
-        if self.image is None and not self.curves and not self.points:
-            raise ValueError("a panel needs curves, points or an image; it got none.")
-        for name in ("xlim", "ylim"):
-            limits = getattr(self, name)
-            if limits is None:
-                continue
-            low, high = (float(limit) for limit in limits) if np.size(limits) == 2 else (0, 0)
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise ValueError(f"{name} must be (low, high) with low < high; got {limits}.")
-            setattr(self, name, (low, high))
-
-    @property
-    def marks(self) -> list[Curve | Points]:
-        """What is drawn on the axes, from the bottom up: clouds of points, curves, markers."""
-        order = ("cloud", "curve", "marker")
-        return sorted([*self.curves, *self.points], key=lambda mark: order.index(mark.kind))
-
-
-@dataclass(eq=False)
-class Control:
-    """What the reader turns: a slider, or up to four buttons.
-
-    Attributes:
-        values: numbers or strings, in the order of the slider.
-        label: its name beside the slider.
-        start: the value at which the figure opens; by default the first.
-        unit: written behind each value, such as ``"°"``.
-
-    Raises:
-        ValueError: if the label is empty, there are no values, two equal ones, or ``start`` is not
-            among them.
-    """
-
-    values: Sequence[float | str]
-    label: str
-    start: float | str | None = None
-    unit: str = ""
-    start_index: int = field(init=False, default=0)
-
-    def __post_init__(self) -> None:  # noqa: D105
-        if not isinstance(self.values, Iterable):
-            raise ValueError(f"control {self.label!r} needs a list of values; got {self.values!r}.")
-        self.values = [v.item() if hasattr(v, "item") else v for v in self.values]
-        if not self.label.strip():
-            raise ValueError("a control's label is empty; a reader needs to know what it turns.")
-        for value in self.values:
-            number = isinstance(value, Real) and math.isfinite(value)
-            if not (number or isinstance(value, str)):
-                raise ValueError(
-                    f"control {self.label!r} takes finite numbers and strings; got {value!r}."
-                )
-        if not self.values:
-            raise ValueError(f"control {self.label!r} has no values.")
-        if len(set(self.values)) < len(self.values):
-            raise ValueError(f"control {self.label!r} has the same value twice: {self.values}.")
-        if self.start is None:
-            return
-        found = [i for i, value in enumerate(self.values) if _same(value, self.start)]
-        if not found:
-            raise ValueError(
-                f"control {self.label!r} starts at {self.start!r}, which is not among its values."
-            )
-        self.start_index = found[0]
-
-    @property
-    def texts(self) -> list[str]:
-        """The values as a reader sees them, with their unit."""
-        gap = "" if self.unit in ("", "°", "%", "′", "″") else "\u00a0"
-        return [f"{_shown(value)}{gap}{self.unit}" for value in self.values]
-
-
 def explore(
     compute: Callable[..., Panel | Sequence[Panel]],
     *,
     alt: str,
+    caption: str = "",
     height: int = 260,
-    **controls: Control,
+    **controls: Input,
 ) -> None:
-    """Display a figure whose controls the reader can turn.
+    """Display a figure that follows what the reader turns, drags, presses or draws.
 
     Args:
-        compute: called once for each combination of control values, by keyword; returns one panel
-            or a list of panels.  Between calls only numbers, images and ``text`` may change.
+        compute: gets the inputs by keyword and returns one panel or a list of panels.  Between
+            calls only numbers, images and ``text`` may change.  With only ``Control`` inputs it is
+            called for each combination of their values; in a live figure it is traced (see above).
         alt: what a reader who cannot see the figure needs to know.
-        height: height of a panel's drawing in CSS pixels.
+        caption: what to see, in a sentence; Markdown.  It is displayed below the figure, and
+            numbered when the chapter is executed.
+        height: height of a panel's drawing in CSS pixels; a phone's screen may ask for less.
         **controls: one for each argument of ``compute``; the last runs fastest.
 
     Raises:
         ValueError: if ``alt`` is empty, ``height`` is below 80, there are no controls or too many
-            combinations, the panels differ in more than their numbers, or the figure would exceed
-            400 kB.
-        TypeError: if a control is not a :class:`Control`, or ``compute`` returns no panels.
+            combinations, the panels differ in more than their numbers, the limits of an axis on
+            which something moves in a live figure are missing, the networks of a live figure take
+            more than 120 kB, or the figure would exceed 400 kB.
+        TypeError: if a control is none of the five kinds, ``compute`` returns no panels, or it does
+            with a live figure's inputs what a page cannot repeat.
     """
     alt = " ".join(alt.split())
     if not alt:
         raise ValueError("alt is empty; say in a sentence or two what the figure shows.")
     if height < 80:
         raise ValueError(f"height must be at least 80 pixels; got {height}.")
-    frames = evaluate(compute, controls)
-    start = _start(controls)
-    poster = draw(frames[start], height)
-    page = to_html(frames, controls, alt, height, poster)
+    check_controls(controls)
+    if is_live(controls):
+        panels = trace(compute, controls)
+        poster = draw([panel.at_start() for panel in panels], height)
+        page = live_html(panels, controls, alt, height, poster)
+    else:
+        frames = evaluate(compute, controls)
+        poster = draw(frames[_start(controls)], height)
+        page = to_html(frames, controls, alt, height, poster)
     text = f"Explorable figure: {alt}"
     if not in_notebook():
         print(text)
         return
     from IPython.display import display
 
-    bundle = widget(frames, controls, alt, height, poster)._repr_mimebundle_()
-    display(bundle | {"text/html": page, "text/plain": text}, raw=True)
+    bundle = {"text/html": page, "text/plain": text}
+    if not any(isinstance(control, Drawing) for control in controls.values()):
+        if is_live(controls):
+            panels = [panel.at_start() for panel in panels]
+            view = live_widget(compute, panels, controls, alt, height, poster)
+        else:
+            view = widget(frames, controls, alt, height, poster)
+        bundle = view._repr_mimebundle_() | bundle
+    display(bundle, raw=True)
+    if caption:
+        figures.show_caption(caption)
+
+
+def check_controls(controls: dict[str, Input]) -> None:
+    """Raise ValueError if there are none, TypeError if one is none of the five kinds."""
+    if not controls:
+        raise ValueError("explore needs at least one control.")
+    for name, control in controls.items():
+        if not isinstance(control, Input):
+            raise TypeError(f"{name} must be a Control; got {type(control).__name__}.")
+
+
+def is_live(controls: dict[str, Input]) -> bool:
+    """Tell whether the page computes, because an input is more than a choice among values."""
+    return any(not isinstance(control, Control) for control in controls.values())
 
 
 def evaluate(compute: Callable, controls: dict[str, Control]) -> list[list[Panel]]:
@@ -261,11 +193,7 @@ def evaluate(compute: Callable, controls: dict[str, Control]) -> list[list[Panel
     Raises:
         ValueError, TypeError: see :func:`explore`.
     """
-    if not controls:
-        raise ValueError("explore needs at least one control.")
-    for name, control in controls.items():
-        if not isinstance(control, Control):
-            raise TypeError(f"{name} must be a Control; got {type(control).__name__}.")
+    check_controls(controls)
     count = math.prod(len(control.values) for control in controls.values())
     if count > MAX_FRAMES:
         raise ValueError(
@@ -275,12 +203,8 @@ def evaluate(compute: Callable, controls: dict[str, Control]) -> list[list[Panel
     for values in itertools.product(*(control.values for control in controls.values())):
         arguments = dict(zip(controls, values, strict=True))
         panels = compute(**arguments)
-        panels = [panels] if isinstance(panels, Panel) else panels
         call = f"compute({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"
-        if not isinstance(panels, Sequence) or not all(isinstance(p, Panel) for p in panels):
-            raise TypeError(f"{call} must return a Panel or a list of Panels.")
-        if not panels:
-            raise ValueError(f"{call} returns no panels.")
+        panels = _panels(panels, call)
         structure = _structure(panels)
         first = first or structure
         for name in {**first, **structure}:
@@ -291,8 +215,114 @@ def evaluate(compute: Callable, controls: dict[str, Control]) -> list[list[Panel
                 )
         frames.append([replace(panel) for panel in panels])  # copies, to be given limits
     for panels in zip(*frames, strict=True):
-        _share_limits(panels)
+        share_limits(panels)
     return frames
+
+
+def trace(compute: Callable, controls: dict[str, Input]) -> list[Panel]:
+    """Return the panels of a live figure, whose moving parts are expressions of the inputs.
+
+    Raises:
+        ValueError, TypeError: see :func:`explore`.
+    """
+    check_controls(controls)
+    live.forget()
+    inputs = {
+        name: Expression("input", (), control.start_value, number=number)
+        for number, (name, control) in enumerate(controls.items())
+    }
+    panels = _panels(compute(**inputs), "compute")
+    panels = [replace(panel) for panel in panels]  # copies, to be given limits
+    for number, panel in enumerate(panels, 1):
+        for name, axis in (("xlim", "x"), ("ylim", "y")):
+            moving = any(
+                isinstance(getattr(mark, axis), Expression) and not handle(mark, controls)
+                for mark in panel.marks
+            )
+            if moving and getattr(panel, name) is None:
+                raise ValueError(f"panel {number} needs {name}: what it shows moves along {axis}.")
+        still = panel.at_start()
+        share_limits([still])
+        panel.xlim, panel.ylim = still.xlim, still.ylim
+        if panel.regions is not None:
+            _check_regions(panel, controls)
+    return panels
+
+
+def handle(mark: Curve | Points | Bars, controls: dict[str, Input]) -> dict[str, Any] | None:
+    """Find which inputs of a live figure a single point's place follows, for dragging it.
+
+    A coordinate c follows an input u if ``c(u)`` is linear.  The page then solves for u from c at
+    two ``probes``.
+
+    Returns:
+        For ``x`` and ``y`` None, or ``input``, ``component`` (None for a slider) and ``probes``.
+    """
+    if not isinstance(mark, Points) or not mark.drag or len(mark.x) > 1:
+        return None
+
+    def follows(place: Any, number: int, component: int | None) -> dict[str, Any] | None:
+        control = list(controls.values())[number]
+        match control:
+            case Point():
+                probes = [0.0, 1.0]
+            case Slider():
+                probes = [control.low, control.high]
+            case _:
+                probes = [min(control.numbers), max(control.numbers)]
+        steps = np.array([0.0, 1.0, 0.37, 0.81])
+        places = []
+        for probe in probes[0] + steps * (probes[1] - probes[0]):
+            value = control.start_value.copy()
+            value[() if component is None else component] = probe
+            places.append(float(live.recompute(place, {number: value})[0]))
+        slope = places[1] - places[0]
+        linear = np.allclose(places, places[0] + steps * slope, rtol=1e-6, atol=1e-9)
+        if not (linear and abs(slope) > 1e-9):
+            return None
+        return {"input": number, "component": component, "probes": probes}
+
+    places = {axis: getattr(mark, axis) for axis in "xy"}
+    moving = {axis: p for axis, p in places.items() if isinstance(p, Expression)}
+    numbered = list(enumerate(controls.values()))[::-1]  # the last input first
+    if len(moving) == 2:
+        for number, control in numbered:
+            if isinstance(control, Point):
+                found = {axis: follows(moving[axis], number, i) for i, axis in enumerate("xy")}
+                if all(found.values()):
+                    return found
+    found, taken = {"x": None, "y": None}, set()
+    for axis, place in moving.items():
+        for number, control in numbered:
+            slides = isinstance(control, Slider) or (
+                isinstance(control, Control) and not isinstance(control.values[0], str)
+            )
+            if slides and number not in taken and found[axis] is None:
+                found[axis] = follows(place, number, None)
+                taken |= {number} if found[axis] else set()
+    return found if any(found.values()) else None
+
+
+def _check_regions(panel: Panel, controls: dict[str, Input]) -> None:
+    switches, regions = panel.regions
+    number = getattr(switches, "options", {}).get("number")
+    control = None if number is None else list(controls.values())[number]
+    if not isinstance(control, Switches):
+        raise ValueError("regions need the argument of compute that belongs to Switches, first.")
+    if regions.min() < -1 or regions.max() >= len(control.names):
+        raise ValueError(
+            f"regions must hold -1 to {len(control.names) - 1}; got {regions.min()} to "
+            f"{regions.max()}."
+        )
+
+
+def _panels(panels: Any, call: str) -> Sequence[Panel]:
+    panels = [panels] if isinstance(panels, Panel) else panels
+    if not isinstance(panels, Sequence) or not all(isinstance(p, Panel) for p in panels):
+        raise TypeError(f"{call} must return a Panel or a list of Panels.")
+    if not panels:
+        raise ValueError(f"{call} returns no panels.")
+    return panels
 
 
 class _Packer:
@@ -302,15 +332,19 @@ class _Packer:
         self.bytes = bytearray()
         self.offsets: dict[bytes, int] = {}
 
-    def _table(self, frames: np.ndarray) -> dict[str, Any]:
-        """Store the distinct rows of a ``(frames, ...)`` table of codes."""
-        numbers: dict[bytes, int] = {}
-        rows = [numbers.setdefault(frame.tobytes(), len(numbers)) for frame in frames]
-        content = b"".join(numbers)
+    def store(self, content: bytes) -> int:
+        """Return where the bytes lie."""
         if content not in self.offsets:
             self.offsets[content] = len(self.bytes)
             self.bytes += content
-        return {"offset": self.offsets[content], "rows": rows if len(numbers) > 1 else None}
+        return self.offsets[content]
+
+    def table(self, frames: np.ndarray) -> dict[str, Any]:
+        """Store the distinct rows of a ``(frames, ...)`` table of codes."""
+        numbers: dict[bytes, int] = {}
+        rows = [numbers.setdefault(frame.tobytes(), len(numbers)) for frame in frames]
+        offset = self.store(b"".join(numbers))
+        return {"offset": offset, "rows": rows if len(numbers) > 1 else None}
 
     def reals(self, frames: Sequence[np.ndarray]) -> dict[str, Any]:
         table = np.stack(frames)  # (frames, N)
@@ -322,7 +356,7 @@ class _Packer:
             "length": table.shape[1],
             "low": low,
             "step": step,
-            **self._table(codes.astype("<u2")),
+            **self.table(codes.astype("<u2")),
         }
 
     def images(self, frames: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -331,15 +365,69 @@ class _Packer:
             "height": height,
             "width": width,
             "channels": channels[0] if channels else 1,
-            **self._table(np.stack(frames)),
+            **self.table(np.stack(frames)),
         }
 
+    def compressed(self) -> str:
+        return base64.b64encode(zlib.compress(bytes(self.bytes), 9)).decode()
 
-def pack(frames: list[list[Panel]]) -> dict[str, Any]:
+
+class _Graph:
+    """Collects the operations behind expressions; what no input reaches is a constant."""
+
+    def __init__(self, packer: _Packer) -> None:
+        self.packer = packer
+        self.nodes: list[dict[str, Any]] = []
+        self.numbers: dict[int, int] = {}
+        self.moving: dict[int, bool] = {}
+        self.kept: list[Expression] = []  # so that no id is used twice
+        self.weights: dict[int, int] = {}  # half floats by their offset
+
+    def node(self, expression: Expression) -> int:
+        """Return the number of an expression's node."""
+        if id(expression) not in self.numbers:
+            node = self._describe(expression) | {"shape": list(expression.shape)}
+            self.kept.append(expression)
+            self.numbers[id(expression)] = len(self.nodes)
+            self.nodes.append(node)
+        return self.numbers[id(expression)]
+
+    def moves(self, expression: Expression) -> bool:
+        if id(expression) not in self.moving:
+            self.kept.append(expression)
+            self.moving[id(expression)] = expression.name == "input" or any(
+                self.moves(argument) for argument in expression.of
+            )
+        return self.moving[id(expression)]
+
+    def _describe(self, expression: Expression) -> dict[str, Any]:
+        options = expression.options
+        if expression.name == "input":
+            return {"name": "input", "input": options["number"]}
+        if not self.moves(expression):
+            half = options.get("half", False)
+            values = expression.value.astype("<f2" if half else "<f4")
+            if half and not np.isfinite(values).all():
+                raise ValueError("a weight is too large for a half float, or no finite number.")
+            offset = self.packer.store(values.tobytes())
+            if half:
+                self.weights[offset] = values.nbytes
+            return {"name": "constant", "half": half, "offset": offset}
+        node = {"name": expression.name, "of": [self.node(each) for each in expression.of]}
+        if expression.name == "gather":
+            node["offset"] = self.packer.store(options["index"].astype("<u4").tobytes())
+        return node | {name: options[name] for name in ("stride", "padding") if name in options}
+
+
+_AXES = ("title", "xlabel", "ylabel", "xlim", "ylim", "equal_aspect")
+
+
+def pack(frames: list[list[Panel]], controls: dict[str, Control] | None = None) -> dict[str, Any]:
     """Quantise all frames into what ``explore.js`` reads (the module's docstring has the format).
 
     Args:
         frames: from :func:`evaluate`.
+        controls: the controls, if single points that follow them are to be dragged.
 
     Returns:
         ``panels``, which describes them, and ``bytes``, the compressed arrays.
@@ -352,20 +440,15 @@ def pack(frames: list[list[Panel]]) -> dict[str, Any]:
         for mark, colour, *same in zip(
             panel.marks, colours(panel), *(v.marks for v in versions), strict=True
         ):
+            x, y = ([getattr(version, axis) for version in same] for axis in "xy")
             marks.append(
-                {
-                    "kind": mark.kind,
-                    "label": mark.label,
-                    "colour": colour,
-                    "dashed": getattr(mark, "dashed", False),
-                    "x": packer.reals([version.x for version in same]),
-                    "y": packer.reals([version.y for version in same]),
-                }
+                _described(mark, colour)
+                | {"x": packer.reals(x), "y": packer.reals(y)}
+                | {"frames": _moved_by(mark, x, y, controls or {})}
             )
         texts = [version.text for version in versions]
-        names = ("title", "xlabel", "ylabel", "xlim", "ylim", "equal_aspect")
         panels.append(
-            {name: getattr(panel, name) for name in names}
+            {name: getattr(panel, name) for name in _AXES}
             | {
                 "text": texts if len(set(texts)) > 1 else texts[:1],
                 "marks": marks,
@@ -374,132 +457,266 @@ def pack(frames: list[list[Panel]]) -> dict[str, Any]:
                 else packer.images([version.image for version in versions]),
             }
         )
-    compressed = base64.b64encode(zlib.compress(bytes(packer.bytes), 9)).decode()
-    return {"panels": panels, "bytes": compressed}
+    return {"panels": panels, "bytes": packer.compressed()}
+
+
+def pack_live(panels: list[Panel], controls: dict[str, Input]) -> dict[str, Any]:
+    """Describe a live figure for ``explore.js``.
+
+    Args:
+        panels: from :func:`trace`.
+        controls: the inputs.
+
+    Returns:
+        ``panels``, ``graph`` and ``bytes``.
+
+    Raises:
+        ValueError: if the networks take more than 120 kB.
+    """
+    packer = _Packer()
+    graph = _Graph(packer)
+
+    def reals(values: Any) -> dict[str, Any]:
+        if isinstance(values, Expression):
+            return {"node": graph.node(values), "length": len(values)}
+        return packer.reals([values])
+
+    described = []
+    for panel in panels:
+        marks = [
+            _described(mark, colour)
+            | {"x": reals(mark.x), "y": reals(mark.y), "handle": handle(mark, controls)}
+            for mark, colour in zip(panel.marks, colours(panel), strict=True)
+        ]
+        image = panel.image
+        if isinstance(image, Expression):
+            height, width, *channels = image.shape
+            image = {
+                "node": graph.node(image),
+                "height": height,
+                "width": width,
+                "channels": channels[0] if channels else 1,
+            }
+        elif image is not None:
+            image = packer.images([image])
+        text = [
+            piece if isinstance(piece, str) else {"node": graph.node(piece[0]), "form": piece[1]}
+            for piece in live.written(panel.text)
+        ]
+        regions = None
+        if panel.regions is not None:
+            switches, places = panel.regions
+            regions = {"input": switches.options["number"], "places": places.ravel().tolist()}
+        described.append(
+            {name: getattr(panel, name) for name in _AXES}
+            | {"template": text, "marks": marks, "image": image, "regions": regions}
+        )
+    size = sum(graph.weights.values()) * 4 // 3
+    if size > 2 * live.MAX_NETWORK_BYTES:
+        raise ValueError(
+            f"the figure's networks take {size // 1000} kB; at most "
+            f"{2 * live.MAX_NETWORK_BYTES // 1000} kB, two networks of full size, fit."
+        )
+    return {"panels": described, "graph": graph.nodes, "bytes": packer.compressed()}
+
+
+def _described(mark: Curve | Points | Bars, colour: str) -> dict[str, Any]:
+    return {
+        "kind": mark.kind,
+        "label": mark.label,
+        "colour": colour,
+        "dashed": getattr(mark, "dashed", False),
+        "names": getattr(mark, "names", None),
+    }
+
+
+def _moved_by(
+    mark: Curve | Points | Bars, x: list, y: list, controls: dict[str, Control]
+) -> list[int]:
+    """Return the numbers of the controls that move a single point."""
+    if not isinstance(mark, Points) or not mark.drag or len(mark.x) > 1 or not controls:
+        return []
+    counts = [len(control.values) for control in controls.values()]
+    places = np.nan_to_num(np.hstack([np.stack(x), np.stack(y)])).reshape(*counts, 2)
+    return [axis for axis in range(len(counts)) if np.ptp(places, axis=axis).any()]
 
 
 def to_html(
     frames: list[list[Panel]], controls: dict[str, Control], alt: str, height: int, poster: bytes
 ) -> str:
-    """Return the self-contained figure: poster, data and script.
+    """Return the self-contained figure of frames: poster, data and script.
 
     Raises:
         ValueError: if it would exceed 400 kB.
     """
-    data = pack(frames) | {
+    return _block(pack(frames, controls), controls, alt, height, poster, len(frames))
+
+
+def live_html(
+    panels: list[Panel], controls: dict[str, Input], alt: str, height: int, poster: bytes
+) -> str:
+    """Return the self-contained live figure: poster, data, networks and script.
+
+    Raises:
+        ValueError: if it would exceed 400 kB, or its networks 120 kB.
+    """
+    return _block(pack_live(panels, controls), controls, alt, height, poster, 1)
+
+
+def _block(
+    data: dict[str, Any],
+    controls: dict[str, Input],
+    alt: str,
+    height: int,
+    poster: bytes,
+    count: int,
+) -> str:
+    data |= {
         "alt": alt,
         "height": height,
-        "controls": [
-            {"label": control.label, "texts": control.texts, "start": control.start_index}
-            for control in controls.values()
-        ],
+        "controls": [_described_input(control) for control in controls.values()],
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     script, style = _asset("explore.js"), json.dumps(_asset("explore.css"))
+    compute = _asset("live.js") if "graph" in data else "null"
     page = (
         f'<figure class="explore" data-explore="{digest}" style="margin:1em 0">\n'
         f'<img alt="{html.escape(alt)}" style="max-width:100%" '
         f'src="data:image/png;base64,{base64.b64encode(poster).decode()}">\n'
-        f'<script>\n{script}("{digest}", {text}, {style});\n</script>\n</figure>'
+        f'<script>\n{script}("{digest}", {text}, {style}, {compute});\n</script>\n</figure>'
     )
     size = len(page.encode())
     if size > MAX_BYTES:
         raise ValueError(
-            f"the figure takes {size // 1000} kB for {len(frames)} frames, the limit is "
+            f"the figure takes {size // 1000} kB for {count} frames, the limit is "
             f"{MAX_BYTES // 1000} kB; use fewer control values, or fewer points or pixels."
         )
     return page
 
 
+def _described_input(control: Input) -> dict[str, Any]:
+    described: dict[str, Any] = {"kind": type(control).__name__.lower(), "label": control.label}
+    match control:
+        case Control():
+            start = {"texts": control.texts, "start": control.start_index}
+            return described | start | {"numbers": control.numbers}
+        case Slider():
+            limits = {"low": control.low, "high": control.high, "start": control.start}
+            return described | limits | {"unit": f"{gap(control.unit)}{control.unit}"}
+        case Point():
+            return described | {"start": control.start}
+        case Switches():
+            return described | {"texts": control.names, "start": control.start}
+        case Drawing():
+            examples = {
+                name: base64.b64encode(np.rint(255 * image).astype(np.uint8).tobytes()).decode()
+                for name, image in control.examples.items()
+            }
+            names = ("size", "box", "stroke", "start")
+            return (
+                described
+                | {name: getattr(control, name) for name in names}
+                | {"examples": examples}
+            )
+
+
 def widget(
     frames: list[list[Panel]], controls: dict[str, Control], alt: str, height: int, poster: bytes
 ):
-    """Return the figure as ipywidgets, for a live kernel: the controls above an image."""
+    """Return the figure of frames as ipywidgets, for a live kernel: controls above an image."""
+    inputs = [_choice(control) for control in controls.values()]
+
+    def picture() -> bytes:
+        return draw(frames[_frame(controls, [each.value for each in inputs])], height)
+
+    return _box(inputs, picture, alt, poster)
+
+
+def live_widget(
+    compute: Callable,
+    panels: Sequence[Panel],
+    controls: dict[str, Input],
+    alt: str,
+    height: int,
+    poster: bytes,
+):
+    """Return a live figure as ipywidgets: the kernel calls the function, and asks torch.
+
+    Args:
+        compute: as in :func:`explore`.
+        panels: the panels at the start, whose limits stay.
+        controls: the inputs, without a drawing, for which ipywidgets have no pad.
+        alt: alternative text.
+        height: of a panel's drawing.
+        poster: the picture at the start.
+    """
+    import ipywidgets
+
+    limits = [(panel.xlim, panel.ylim) for panel in panels]
+    reach = max((abs(end) for pair in limits for ends in pair if ends for end in ends), default=3.0)
+    inputs, read = [], {}
+
+    def slider(label: str, start: float, low: float, high: float) -> Any:
+        options = {"min": low, "max": high, "step": (high - low) / 200, "value": start}
+        return ipywidgets.FloatSlider(description=label, **options, **_layout())
+
+    for name, control in controls.items():
+        match control:
+            case Control():
+                new = [_choice(control)]
+                read[name] = lambda new=new, control=control: control.numbers[new[0].value]
+            case Slider():
+                new = [slider(control.label, control.start, control.low, control.high)]
+                read[name] = lambda new=new: new[0].value
+            case Point():
+                axes = zip((" →", " ↑"), control.start, strict=True)
+                new = [slider(control.label + axis, x, -reach, reach) for axis, x in axes]
+                read[name] = lambda new=new: [each.value for each in new]
+            case Switches():
+                pairs = zip(control.names, control.start, strict=True)
+                new = [ipywidgets.Checkbox(bool(on), description=text) for text, on in pairs]
+                read[name] = lambda new=new: [each.value for each in new]
+        inputs += new
+
+    def picture() -> bytes:
+        values = {name: np.asarray(value(), dtype=float) for name, value in read.items()}
+        drawn = [replace(panel) for panel in _panels(compute(**values), "compute")]
+        for panel, (xlim, ylim) in zip(drawn, limits, strict=True):
+            panel.xlim, panel.ylim = xlim, ylim
+        return draw(drawn, height)
+
+    return _box(inputs, picture, alt, poster)
+
+
+def _layout() -> dict[str, Any]:
+    return {
+        "style": {"description_width": "initial"},
+        "layout": {"width": "auto", "max_width": "32em"},
+    }
+
+
+def _choice(control: Control):
+    import ipywidgets
+
+    options = list(zip(control.texts, range(len(control.texts)), strict=True))
+    kind = ipywidgets.ToggleButtons if len(options) <= 4 else ipywidgets.SelectionSlider
+    return kind(options=options, value=control.start_index, description=control.label, **_layout())
+
+
+def _box(inputs: Sequence, picture: Callable[[], bytes], alt: str, poster: bytes):
+    """Return the inputs above an image that follows them."""
     import ipywidgets
 
     image = ipywidgets.Image(value=poster, format="png", layout={"max_width": "100%"})
     image.alt = alt
-    inputs = []
-    for control in controls.values():
-        options = list(zip(control.texts, range(len(control.texts)), strict=True))
-        kind = ipywidgets.ToggleButtons if len(options) <= 4 else ipywidgets.SelectionSlider
-        inputs.append(
-            kind(
-                options=options,
-                value=control.start_index,
-                description=control.label,
-                style={"description_width": "initial"},
-                layout={"width": "auto", "max_width": "32em"},
-            )
-        )
 
     def redraw(_change: object) -> None:
-        image.value = draw(frames[_frame(controls, [each.value for each in inputs])], height)
+        image.value = picture()
 
     for each in inputs:
         each.observe(redraw, names="value")
     return ipywidgets.VBox([*inputs, image])
-
-
-def draw(panels: Sequence[Panel], height: int) -> bytes:
-    """Draw one frame with matplotlib, as PNG: the poster, and the picture of the live widget."""
-    with mpl.rc_context(figures.STYLE):
-        figure = Figure(figsize=(4.0 * len(panels), height / 75), dpi=110)
-        (row,) = figure.subplots(1, len(panels), squeeze=False)
-        for axes, panel in zip(row, panels, strict=True):
-            _draw_panel(axes, panel)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    small = io.BytesIO()
-    Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(
-        small, format="png", optimize=True
-    )
-    return small.getvalue()
-
-
-def _draw_panel(axes: mpl.axes.Axes, panel: Panel) -> None:
-    if panel.marks:
-        axes.set(xlim=panel.xlim, ylim=panel.ylim, ylabel=panel.ylabel)
-        axes.set_aspect("equal" if panel.equal_aspect else "auto")
-    else:
-        axes.set(xticks=[], yticks=[], frame_on=False)
-    axes.set_xlabel("\n".join(filter(None, [panel.xlabel, panel.text])))
-    if panel.image is not None:
-        extent = (*panel.xlim, *panel.ylim) if panel.marks else None
-        aspect = axes.get_aspect() if panel.marks else "equal"
-        axes.imshow(panel.image, cmap="gray", vmin=0, vmax=255, extent=extent, aspect=aspect)
-    for mark, colour in zip(panel.marks, colours(panel), strict=True):
-        label = mark.label or None
-        style = {"curve": "--" if mark.kind == "curve" and mark.dashed else "-"}.get(mark.kind, "o")
-        size = 7 if mark.kind == "marker" else 3
-        axes.plot(mark.x, mark.y, style, color=colour, label=label, markersize=size)
-    if any(mark.label for mark in panel.marks):  # above the axes, where it hides no data
-        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0, "ncols": 2}
-        axes.legend(title=panel.title, alignment="left", fontsize=10, **place)
-    else:
-        axes.set_title(panel.title, loc="left", fontsize=12)
-
-
-def colours(panel: Panel) -> list[str]:
-    """Return one hexadecimal colour for each of ``panel.marks``: its own, or the palette's next.
-
-    The palette runs through the curves first, then through the points.
-    """
-    palette = itertools.cycle(figures.COLOURS)
-    marks = [*panel.curves, *panel.points]
-    chosen = {id(mark): to_hex(mark.colour or next(palette)) for mark in marks}
-    return [chosen[id(mark)] for mark in panel.marks]
-
-
-def _coordinates(mark: Curve | Points, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-    kind = type(mark).__name__
-    x, y = (np.atleast_1d(np.asarray(values, dtype=float)) for values in (x, y))
-    if x.ndim != 1 or x.shape != y.shape or not x.size:
-        raise ValueError(f"{kind}: x and y must be (N,), N > 0; got {x.shape} and {y.shape}.")
-    if np.isinf(x).any() or np.isinf(y).any():
-        raise ValueError(f"{kind} {mark.label!r} holds an infinity; use NaN for a gap.")
-    return x, y
 
 
 def _structure(panels: Sequence[Panel]) -> dict[str, Any]:
@@ -511,6 +728,7 @@ def _structure(panels: Sequence[Panel]) -> dict[str, Any]:
         found[f"panel {i}, image shape"] = None if panel.image is None else panel.image.shape
         found[f"panel {i}, number of curves"] = len(panel.curves)
         found[f"panel {i}, number of points"] = len(panel.points)
+        found[f"panel {i}, bars"] = panel.bars and tuple(panel.bars.names)
         for j, (mark, colour) in enumerate(zip(panel.marks, colours(panel), strict=True), 1):
             found[f"panel {i}, kind of mark {j}"] = mark.kind
             found[f"panel {i}, {mark.kind} {j}, label"] = mark.label
@@ -518,29 +736,6 @@ def _structure(panels: Sequence[Panel]) -> dict[str, Any]:
             found[f"panel {i}, {mark.kind} {j}, dashed"] = getattr(mark, "dashed", False)
             found[f"panel {i}, {mark.kind} {j}, length"] = len(mark.x)
     return found
-
-
-def _share_limits(panels: Sequence[Panel]) -> None:
-    """Give one panel's versions in all frames the same limits, those that enclose all of them."""
-    panel = panels[0]
-    if not panel.marks:
-        return
-    tight = panel.curves and not panel.equal_aspect  # a curve over x runs from edge to edge
-    for name, values, margin in (
-        ("xlim", [mark.x for version in panels for mark in version.marks], 0 if tight else 0.06),
-        ("ylim", [mark.y for version in panels for mark in version.marks], 0.06),
-    ):
-        limits = getattr(panel, name)
-        if limits is None:
-            drawn = np.concatenate(values)
-            drawn = drawn[np.isfinite(drawn)]
-            low, high = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
-            if high - low <= 1e-9 * max(abs(low), abs(high)):  # one value: give it an interval
-                spread = max(0.5, 1e-3 * abs(low))
-                low, high = low - spread, high + spread
-            limits = (low - margin * (high - low), high + margin * (high - low))
-        for version in panels:
-            setattr(version, name, limits)
 
 
 def _frame(controls: dict[str, Control], indices: Sequence[int]) -> int:
@@ -554,17 +749,9 @@ def _start(controls: dict[str, Control]) -> int:
     return _frame(controls, [control.start_index for control in controls.values()])
 
 
-def _same(value: float | str, start: float | str) -> bool:
-    if isinstance(value, str) or isinstance(start, str):
-        return value == start
-    return math.isclose(value, start, rel_tol=1e-9, abs_tol=1e-12)
-
-
-def _shown(value: float | str) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) and abs(value) < 1e4 else str(value)
-    return text if isinstance(value, str) else text.replace("-", "\u2212")
-
-
 @cache
 def _asset(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8").strip()
+    """Return a file beside this one, without the indentation and comments of its lines."""
+    lines = (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()
+    lines = [line.strip() for line in lines if not line.strip().startswith("//")]
+    return "\n".join(filter(None, lines))
