@@ -11,8 +11,13 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
 
 from vaelite import __version__, profile
+
+if TYPE_CHECKING:
+    from vaelite.experiments import Experiment
 
 # Whatever needs seconds to import is imported where it is used, so that --help answers at once.
 
@@ -54,7 +59,15 @@ def _parser() -> argparse.ArgumentParser:
     reproduce = commands.add_parser("reproduce", help="run an experiment and store its numbers")
     reproduce.add_argument("name", metavar="NAME", nargs="?")
     reproduce.add_argument("--profile", metavar="P", help="quick, standard or full")
-    reproduce.add_argument("--resume", action="store_true", help="continue a run that was stopped")
+    how = reproduce.add_mutually_exclusive_group()
+    how.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue a run that was stopped, or add what a complete one lacks",
+    )
+    how.add_argument(
+        "--verify", action="store_true", help="run one stored group of trials again, and compare"
+    )
     reproduce.add_argument("--list", action="store_true", help="list the experiments")
     reproduce.set_defaults(run=_reproduce)
     return parser
@@ -187,6 +200,9 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         raise ValueError("reproduce needs the name of an experiment; --list shows them.")
     experiment = experiments.get(arguments.name)
     chosen = arguments.profile or profile.current()
+    if arguments.verify:
+        print(_verdict(experiment, chosen))
+        return
     arguments.after_interrupt = (
         " The trials done so far are kept; continue with: "
         f"python -m vaelite reproduce {arguments.name} --profile {chosen} --resume"
@@ -198,6 +214,27 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     )
 
 
+def _verdict(experiment: Experiment, chosen: str) -> str:
+    """Run another stored group each week, so that all have their turn."""
+    from vaelite import experiments
+    from vaelite.experiments import checks
+
+    results = experiments.load_results(experiment.name, chosen)
+    if results is None:
+        raise ValueError(f"{experiment.name} ({chosen}) has no stored results to verify.")
+    year, week, _ = date.today().isocalendar()
+    problems, exact, group = checks.replay(results, experiment, 53 * year + week)
+    title = f"{experiment.name} ({chosen}): {len(group)} of {len(results['trials'])} trials"
+    if problems:
+        raise RuntimeError(f"{title}, from {group[0]} on, gave other numbers: {problems[0]}.")
+    how = (
+        "are equal to the stored ones to the last digit"
+        if exact
+        else "lie within the intervals of the stored ones; processor or versions are others"
+    )
+    return f"{title}, run again from {group[0]} on, {how}."
+
+
 def _list_experiments() -> None:
     from vaelite import experiments
 
@@ -207,10 +244,9 @@ def _list_experiments() -> None:
             stored = experiments.load_results(name, chosen)
             if stored is None:
                 state = "not run yet"
-            elif stored["code_digest"] != experiment.code_digest:
-                state = f"stored, by older code, {stored['seconds']:.0f} s"
             else:
-                state = f"stored, {stored['seconds']:.0f} s"
+                commits = ", ".join(stored["commits"]["trials"])
+                state = f"stored, {stored['seconds']:.0f} s, by {commits}"
             trials = len(experiment.trials(dict(settings)))
             print(f"  {name:<20} {chosen:<9} {trials:>5} trials  {state}")
 

@@ -68,7 +68,7 @@ def paper_versus_ours() -> str:
             (level, *_provenance(experiment, experiments.load_results(name, level)))
             for level in profile.PROFILES
         ]
-        header = ("Profile", "Runs", "Seeds", "Hardware", "Time", "Code")
+        header = ("Profile", "Runs", "Seeds", "Hardware", "Time", "Commit")
         summary = (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
         parts += [f"## `{name}`", summary, table(rows, header)]
         if compare := getattr(comparisons, name, None):
@@ -153,11 +153,10 @@ def _provenance(experiment: experiments.Experiment, results: dict | None) -> tup
         f"{machine.get('gpu') or machine['cpu']} ({machine['cores']} cores)"
         for machine in results["hardware"]
     ]
-    same = results["code_digest"] == experiment.code_digest
     return (
         len(results["trials"]),
         len(seeds),
         "; ".join(machines),
         str(timedelta(seconds=round(results["seconds"]))),
-        "as it stands" if same else "an earlier version",
+        ", ".join(results["commits"]["trials"]),
     )

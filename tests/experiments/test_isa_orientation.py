@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from vaelite.experiments import get
 from vaelite.experiments.isa import orientation as isa_orientation
-from vaelite.experiments.isa.orientation import orientation, positions_only, run_trials
+from vaelite.experiments.isa.orientation import orientation, positions_only
 
 GRID = np.stack(np.meshgrid(np.arange(7), np.arange(5), indexing="ij"), -1).reshape(-1, 2)
 SQUARE = (GRID - GRID.mean(0)) / GRID.std(0)
@@ -47,7 +48,7 @@ def test_only_the_position_varies():
 def test_priors_share_seeds_and_a_group_is_measured():
     settings = {**isa_orientation.SETTINGS["quick"], "size": 8, "hidden": 5, "steps": 3}
     group = [{"p0": 2.1, "p": 2.2, "seed": seed} for seed in (0, 1)]
-    results = run_trials(group, settings)
+    results, _ = get("isa_orientation").run_group(group, settings)
     assert len(results) == 2
     for result in results:
         assert 0 <= result["angle"] <= 45

@@ -24,7 +24,8 @@ def test_quick_profile_runs_and_stores_what_the_chapter_reads():
 def test_a_trial_depends_on_its_seed_alone():
     settings = latent_variables.SETTINGS["quick"] | {"steps": 20, "samples": 10}
     first, again, other = (
-        latent_variables.run_trial({"latents": 3, "seed": seed}, settings) for seed in (5, 5, 6)
+        get("latent_variables").run_group([{"latents": 3, "seed": seed}], settings)[0][0]
+        for seed in (5, 5, 6)
     )
     assert first == again
     assert first["elbo"] != other["elbo"]
@@ -44,7 +45,7 @@ def test_measures_are_those_of_factor_analysis_when_the_networks_are_linear():
         decoder.weight.copy_(torch.tensor(W))
         decoder.bias.zero_()
     torch.manual_seed(0)
-    measured = latent_variables.measure(model, torch.tensor(X), torch.tensor(X), samples=4000)
+    measured = latent_variables.measure_on(model, torch.tensor(X), torch.tensor(X), samples=4000)
     bound = fa.free_energy(X, W, noise_var) / 40
     truth = fa.log_likelihood(X, W, noise_var) / 40
     assert measured["elbo"] == pytest.approx(bound, abs=0.1)

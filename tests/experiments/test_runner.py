@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from vaelite import experiments, profile
-from vaelite.experiments import Experiment, catalogue, collect, load_results, results, runner
+from vaelite.experiments import Experiment, catalogue, collect, load_results, runner
+from vaelite.experiments import results as stored
 from vaelite.experiments.isa import common as isa
-from vaelite.training import fit_seeds
+from vaelite.training import History, fit_seeds
 
 SETTINGS = {
     "quick": {"repeats": 3, "betas": (1.0, 5.0)},
@@ -36,10 +38,9 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.delenv("VAELITE_SEED", raising=False)
     monkeypatch.setattr(catalogue, "names", lambda: ["toy"])
 
-    def make(
-        run_trial=run_trial, trials=trials, code_digest="abc", settings=SETTINGS, run_trials=None
-    ):
-        return Experiment("toy", settings, trials, run_trial, code_digest, run_trials)
+    def make(run_trial=run_trial, trials=trials, settings=SETTINGS, **others):
+        others = {"code_digest": "abc", **others}
+        return Experiment("toy", settings, trials, run_trial=run_trial, **others)
 
     make.folder = tmp_path
     return make
@@ -60,7 +61,8 @@ def failing_at(number, error):
 
 
 def without_times(results):
-    kept = {key: value for key, value in results.items() if key not in ("seconds", "trials")}
+    other = ("seconds", "trials", "trace", "anchors", "commits")
+    kept = {key: value for key, value in results.items() if key not in other}
     return kept | {"trials": [(entry["trial"], entry["result"]) for entry in results["trials"]]}
 
 
@@ -70,7 +72,8 @@ def test_a_run_is_stored_and_read_back(toy):
     assert [path.name for path in toy.folder.iterdir()] == ["toy.quick.json"]
     assert len(results["trials"]) == 6
     assert results["settings"] == {"repeats": 3, "betas": [1.0, 5.0]}
-    assert results["code_digest"] == "abc"
+    assert results["commits"]["trials"] == {stored.commit(): 6}
+    assert "code_digest" not in results
     assert results["seconds"] >= 0
     assert {"python", "numpy", "torch", "vaelite"} <= set(results["versions"])
     assert results["hardware"][0]["cores"] >= 1
@@ -168,7 +171,7 @@ def test_trials_of_another_seed_are_not_resumed(toy, monkeypatch):
 def test_trials_in_another_order_are_not_resumed(toy):
     interrupt(toy)
     turned = toy(trials=lambda settings: trials(settings)[::-1])
-    with pytest.raises(ValueError, match="not the first ones"):
+    with pytest.raises(ValueError, match="not those of this run, in their order"):
         turned.run("quick", folder=toy.folder, resume=True, progress=False)
 
 
@@ -266,7 +269,7 @@ def test_results_that_cannot_be_written_stop_before_the_first_trial(toy, there):
 
 
 def test_a_run_survives_another_that_takes_the_unfinished_file_away(toy, monkeypatch):
-    write = results.write
+    write = stored.write
 
     def write_and_lose(what, path):
         write(what, path)
@@ -295,7 +298,7 @@ def test_where_results_are_kept(tmp_path, monkeypatch):
     monkeypatch.delenv("VAELITE_RESULTS")
     assert (experiments.results_folder() / ".." / ".." / "vaelite").resolve().is_dir()
     # Installed without its repository, the package keeps its hands off the installation.
-    monkeypatch.setattr(results, "__file__", str(tmp_path / "vaelite" / "a" / "__init__.py"))
+    monkeypatch.setattr(stored, "__file__", str(tmp_path / "vaelite" / "a" / "__init__.py"))
     assert experiments.results_folder() == Path("book/results")
 
 
@@ -313,29 +316,66 @@ def test_every_experiment_of_the_package_keeps_the_protocol(name):
     experiment = experiments.get(name)
     assert list(experiment.settings) == ["quick", "standard", "full"]
     for settings in experiment.settings.values():
-        settings = results.plain(dict(settings), "settings")
+        settings = stored.plain(dict(settings), "settings")
         runner._check_trials(name, experiment.trials(settings))
     assert len(experiment.code_digest) == 64
 
 
-def grouped(calls, fail_at=None):
-    """A run_trials that notes the seeds of each call, and is interrupted once, at that call."""
+class Known(torch.nn.Module):
+    """A model that knows one number."""
 
-    def run(group, settings):
+    def __init__(self, mean=0.0, size=1):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([mean] * size, dtype=torch.float64))
+
+
+def training(run, size=1):
+    """The functions of an experiment with models; ``run`` gives the rows of a group."""
+
+    def train(group, settings, checkpoint=None):
+        if settings["steps"] == runner.TRACE_STEPS:
+            rows = [run_trial(trial, settings) for trial in group]
+        else:
+            rows = run(group, settings, checkpoint)
+        steps = np.arange(settings["steps"]) + 1
+        losses = [row["mean"] / steps for row in rows]
+        histories = [History(steps, {"loss": loss, "kl": 2 * loss}, 0.0) for loss in losses]
+        return [Known(row["mean"], size) for row in rows], histories
+
+    return {
+        "run_trial": None,
+        "train": train,
+        "make_model": lambda trial, settings: Known(size=size),
+        "measure": lambda model, trial, settings: {
+            "mean": model.mean[0].item(),
+            "big": trial["beta"] > 2,
+        },
+    }
+
+
+def grouped(calls, fail_at=None):
+    """Rows of groups; it notes the seeds of each, and is interrupted once, at that call."""
+
+    def run(group, settings, checkpoint):
         calls.append([(trial["beta"], trial["seed"]) for trial in group])
         if len(calls) - 1 == fail_at:
             raise KeyboardInterrupt
         return [run_trial(trial, settings) for trial in group]
 
-    return run
+    return training(run)
 
 
-TOGETHER = {**SETTINGS, "quick": {"repeats": 3, "betas": [1.0, 5.0], "at_once": 2}}
+TOGETHER = {**SETTINGS, "quick": {"repeats": 3, "betas": [1.0, 5.0], "at_once": 2, "steps": 20}}
+FILES = ["toy.quick.anchors.npz", "toy.quick.json"]
+
+
+def files(toy):
+    return sorted(path.name for path in toy.folder.iterdir())
 
 
 def test_seeds_of_one_setting_run_together(toy):
     calls = []
-    experiment = toy(run_trial=None, settings=TOGETHER, run_trials=grouped(calls))
+    experiment = toy(settings=TOGETHER, **grouped(calls))
     results = experiment.run("quick", progress=False)
     assert calls == [[(1.0, 0), (1.0, 1)], [(1.0, 2)], [(5.0, 0), (5.0, 1)], [(5.0, 2)]]
     one_by_one = toy(settings=TOGETHER).run("quick", progress=False)
@@ -345,7 +385,7 @@ def test_seeds_of_one_setting_run_together(toy):
 def test_a_run_of_groups_resumes_at_the_group_that_was_interrupted(toy):
     whole = toy(settings=TOGETHER).run("quick", progress=False)
     calls = []
-    broken = toy(run_trial=None, settings=TOGETHER, run_trials=grouped(calls, fail_at=2))
+    broken = toy(settings=TOGETHER, **grouped(calls, fail_at=2))
     with pytest.raises(KeyboardInterrupt):
         broken.run("quick", folder=toy.folder, progress=False)
     resumed = broken.run("quick", folder=toy.folder, resume=True, progress=False)
@@ -354,16 +394,16 @@ def test_a_run_of_groups_resumes_at_the_group_that_was_interrupted(toy):
     assert calls[2] == calls[3]
 
 
-def test_a_group_returns_as_many_results_as_it_has_trials(toy):
-    short = toy(run_trial=None, settings=TOGETHER, run_trials=lambda group, settings: [{}])
-    with pytest.raises(RuntimeError, match=r"1 more seeds\) failed: .*1 results for 2 trials"):
+def test_a_group_returns_as_many_models_as_it_has_trials(toy):
+    short = toy(settings=TOGETHER, **training(lambda group, *_: [{"mean": 1.0}]))
+    with pytest.raises(RuntimeError, match=r"1 more seeds\) failed: .*1 models after"):
         short.run("quick", progress=False)
 
 
 def saving(seen, fail_at=None):
-    """A run_trials that notes what its checkpoint holds, saves its seeds there, and may stop."""
+    """Rows of groups; it notes what its checkpoint holds, saves there, and may stop."""
 
-    def run(group, settings, checkpoint=None):
+    def run(group, settings, checkpoint):
         seen.append(checkpoint and (checkpoint.name, checkpoint.exists()))
         if checkpoint:
             checkpoint.write_text("half a group")
@@ -371,30 +411,32 @@ def saving(seen, fail_at=None):
             raise KeyboardInterrupt
         return [run_trial(trial, settings) for trial in group]
 
-    return run
+    return training(run)
 
 
 def test_each_group_is_given_a_checkpoint_of_its_own_which_is_deleted_when_it_is_done(toy):
     seen, others = [], []
-    save = saving(seen)
+    functions = saving(seen)
+    save = functions["train"]
 
-    def run(group, settings, checkpoint):
-        others.append([path.name for path in toy.folder.glob("*.checkpoint")])
+    def train(group, settings, checkpoint):
+        if checkpoint:
+            others.append([path.name for path in toy.folder.glob("*.checkpoint")])
         return save(group, settings, checkpoint)
 
-    experiment = toy(run_trial=None, settings=TOGETHER, run_trials=run)
+    experiment = toy(settings=TOGETHER, **functions | {"train": train})
     experiment.run("quick", folder=toy.folder, progress=False)
     assert others[:2] == [[], []]  # later groups come faster than files are written
     names = [name for name, _ in seen]
     assert len(set(names)) == len(names) == 4
     assert all(name.startswith("toy.quick.") and name.endswith(".checkpoint") for name in names)
     assert not any(exists for _, exists in seen)
-    assert [path.name for path in toy.folder.iterdir()] == ["toy.quick.json"]
+    assert files(toy) == FILES
 
 
 def test_without_a_folder_no_checkpoint_is_asked_for(toy):
     seen = []
-    toy(run_trial=None, settings=TOGETHER, run_trials=saving(seen)).run("quick", progress=False)
+    toy(settings=TOGETHER, **saving(seen)).run("quick", progress=False)
     assert seen == [None] * 4
     assert list(toy.folder.iterdir()) == []
 
@@ -402,7 +444,7 @@ def test_without_a_folder_no_checkpoint_is_asked_for(toy):
 @pytest.mark.parametrize("group", [0, 2])
 def test_resuming_offers_the_checkpoint_of_the_group_that_was_interrupted(toy, group):
     seen, whole = [], toy(settings=TOGETHER).run("quick", progress=False)
-    experiment = toy(run_trial=None, settings=TOGETHER, run_trials=saving(seen, fail_at=group))
+    experiment = toy(settings=TOGETHER, **saving(seen, fail_at=group))
     with pytest.raises(KeyboardInterrupt):
         experiment.run("quick", folder=toy.folder, progress=False)
     assert (toy.folder / seen[group][0]).exists()
@@ -410,21 +452,19 @@ def test_resuming_offers_the_checkpoint_of_the_group_that_was_interrupted(toy, g
     assert seen[group + 1] == (seen[group][0], True)
     assert not any(exists for _, exists in seen[group + 2 :])
     assert without_times(resumed) == without_times(whole)
-    assert [path.name for path in toy.folder.iterdir()] == ["toy.quick.json"]
+    assert files(toy) == FILES
 
 
 def test_an_old_complete_run_does_not_hide_the_first_group_of_a_new_one(toy):
     toy(settings=TOGETHER).run("quick", folder=toy.folder, progress=False)
     seen = []
-    newer = toy(
-        run_trial=None, settings=TOGETHER, run_trials=saving(seen, fail_at=0), code_digest="def"
-    )
+    newer = toy(settings=TOGETHER, **saving(seen, fail_at=0), code_digest="def")
     with pytest.raises(KeyboardInterrupt):
         newer.run("quick", folder=toy.folder, progress=False)
-    assert load_results("toy", "quick")["code_digest"] == "abc"
+    assert load_results("toy", "quick")["trace"] == []
     newer.run("quick", folder=toy.folder, resume=True, progress=False)
     assert seen[1] == (seen[0][0], True)
-    assert load_results("toy", "quick")["code_digest"] == "def"
+    assert load_results("toy", "quick")["trace"] != []
 
 
 def test_a_checkpoint_of_other_code_settings_or_seeds_is_never_offered(toy, monkeypatch):
@@ -432,7 +472,7 @@ def test_a_checkpoint_of_other_code_settings_or_seeds_is_never_offered(toy, monk
 
     def interrupted(**other):
         made = {"settings": TOGETHER, **other}
-        experiment = toy(run_trial=None, run_trials=saving(seen, fail_at=len(seen)), **made)
+        experiment = toy(**saving(seen, fail_at=len(seen)), **made)
         with pytest.raises(KeyboardInterrupt):
             experiment.run("quick", folder=toy.folder, resume=True, progress=False)
 
@@ -450,7 +490,7 @@ def test_a_checkpoint_of_other_code_settings_or_seeds_is_never_offered(toy, monk
 
 def test_without_resume_a_checkpoint_is_deleted(toy):
     seen = []
-    broken = toy(run_trial=None, settings=TOGETHER, run_trials=saving(seen, fail_at=0))
+    broken = toy(settings=TOGETHER, **saving(seen, fail_at=0))
     with pytest.raises(KeyboardInterrupt):
         broken.run("quick", folder=toy.folder, progress=False)
     broken.run("quick", folder=toy.folder, progress=False)
@@ -479,7 +519,7 @@ TRAINED = {
 }
 
 
-@pytest.mark.parametrize("at", [5, 17, 31])  # of 12 steps in each of three groups
+@pytest.mark.parametrize("at", [29, 43, 59])  # 24 of the trace, 16 in each of three groups
 def test_an_experiment_that_is_interrupted_inside_a_group_gives_the_same_numbers(
     toy, monkeypatch, at
 ):
@@ -495,7 +535,9 @@ def test_an_experiment_that_is_interrupted_inside_a_group_gives_the_same_numbers
         return fit_seeds(*arguments, schedules={"beta": beta}, **options)
 
     monkeypatch.setattr(isa, "fit_seeds", interruptible)
-    experiment = toy(run_trial=None, settings=TRAINED, trials=isa.trials, run_trials=isa.run_trials)
+    functions = {"train": isa.train, "make_model": isa.make_model, "measure": isa.measure}
+    settings = {"quick": TRAINED["quick"] | {"steps": 16}}
+    experiment = toy(run_trial=None, settings=settings, trials=isa.trials, **functions)
 
     def numbers(results):
         return [entry["result"] for entry in results["trials"]]
@@ -503,6 +545,7 @@ def test_an_experiment_that_is_interrupted_inside_a_group_gives_the_same_numbers
     with pytest.raises(KeyboardInterrupt):
         experiment.run("quick", folder=toy.folder, progress=False)
     resumed = experiment.run("quick", folder=toy.folder, resume=True, progress=False)
-    assert len(steps) == 3 * 12 + 1  # one more where it takes up the thread
+    # The first group leaves no file of results behind, and so the trace is taken again.
+    assert len(steps) == 24 + 3 * 16 + 1 + 24 * (at < 40)  # one more where it takes up the thread
     assert numbers(resumed) == numbers(experiment.run("quick", progress=False))
-    assert [path.name for path in toy.folder.iterdir()] == ["toy.quick.json"]
+    assert files(toy) == FILES

@@ -16,13 +16,16 @@ once.  They train for 3,280 epochs with a falling step size; here both are fixed
 
 from __future__ import annotations
 
+import math
+import os
+
 import torch
 from torch import Tensor, nn
 
 from vaelite import data
 from vaelite.metrics import log_marginal_likelihood
 from vaelite.profile import seed
-from vaelite.training import fit
+from vaelite.training import History, fit
 from vaelite.vae import VAE
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -74,36 +77,52 @@ def trials(settings: dict) -> list[dict]:
     ]
 
 
-def run_trial(trial: dict, settings: dict) -> dict:
-    """Train one VAE and measure it."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    train, test = (_flat(settings["data"], split, device) for split in ("train", "test"))
+def make_model(trial: dict, settings: dict) -> VAE:
+    """Build a trial's model; afterwards torch's global generator stands where its seed leads."""
+    torch.manual_seed(trial["seed"])
+    return FreshlyBinarised.mlp(
+        math.prod(data.load(settings["data"]).x.shape[1:]),
+        settings["hidden"],
+        trial["latents"],
+        activation=ACTIVATIONS[settings["activation"]],
+    )
+
+
+def train(
+    group: list[dict], settings: dict, checkpoint: str | os.PathLike | None = None
+) -> tuple[list[VAE], list[History]]:
+    """Train the one model of a group."""
+    (trial,) = group
     with torch.random.fork_rng():
-        torch.manual_seed(trial["seed"])
-        model = FreshlyBinarised.mlp(
-            train.shape[1],
-            settings["hidden"],
-            trial["latents"],
-            activation=ACTIVATIONS[settings["activation"]],
-        )
-        fit(
-            model,
-            train,
-            steps=settings["steps"],
-            batch_size=settings["batch_size"],
-            lr=settings["lr"],
-            seed=trial["seed"],
-            device=device,
-            progress=False,
-        )
-        model.eval()
+        model = make_model(trial, settings)
+    history = fit(
+        model,
+        _flat(settings["data"], "train"),
+        steps=settings["steps"],
+        batch_size=settings["batch_size"],
+        lr=settings["lr"],
+        seed=trial["seed"],
+        device=_device(),
+        progress=False,
+        checkpoint=checkpoint,
+        resume=checkpoint is not None,
+    )
+    return [model], [history]
+
+
+def measure(model: VAE, trial: dict, settings: dict) -> dict[str, float]:
+    """Return what the module's docstring lists, on images that are binarised once."""
+    with torch.random.fork_rng():
+        make_model(trial, settings)  # what is drawn here comes after the initial weights
+        model.to(_device())
+        train, test = (_flat(settings["data"], split) for split in ("train", "test"))
         test, train = (torch.bernoulli(model.prepare(x)) for x in (test, train[: len(test)]))
-        return measure(model, train, test, settings["samples"])
+        return measure_on(model, train, test, settings["samples"])
 
 
 @torch.no_grad()
-def measure(model: VAE, train: Tensor, test: Tensor, samples: int) -> dict[str, float]:
-    """Return what the module's docstring lists, on binary images ``(N, L)``."""
+def measure_on(model: VAE, train: Tensor, test: Tensor, samples: int) -> dict[str, float]:
+    """Measure a model on binary images ``(N, L)``."""
     mean, _ = model.encode(test)
     return {
         "log_likelihood": log_marginal_likelihood(model, test, samples).mean().item(),
@@ -119,6 +138,10 @@ def elbo(model: VAE, x: Tensor) -> float:
     return -sum(model.loss(x)[0].item() for _ in range(ELBO_DRAWS)) / ELBO_DRAWS
 
 
-def _flat(name: str, split: str, device: str) -> Tensor:
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _flat(name: str, split: str) -> Tensor:
     options = {"binary": True} if name == "digits" else {}
-    return data.load(name, split=split, **options).x.flatten(1).to(device)
+    return data.load(name, split=split, **options).x.flatten(1).to(_device())

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -20,12 +21,15 @@ from vaelite.files import replacing
 _STORED = {
     "base_seed": int,
     "settings": dict,
-    "code_digest": str,
     "versions": dict,
     "hardware": list,
+    "commits": dict,
     "seconds": int | float,
+    "trace": list,
+    "anchors": dict,
     "trials": list,
 }
+_ONE_A_LINE = ("trace", "trials")
 _DIGITS = 10  # significant digits of a stored number
 
 
@@ -82,6 +86,29 @@ def versions() -> dict[str, str]:
     }
 
 
+def commit() -> str:
+    """Return the commit that the package is run from, as ``git describe`` names it.
+
+    It ends in "-dirty" where the package's files were changed since, and is "unknown" where it is
+    not run from a checkout of its repository.
+    """
+    root = Path(__file__).parents[2]
+    if not ((root / "pyproject.toml").exists() and (root / ".git").exists()):
+        return "unknown"
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", "vaelite")
+        return git("describe", "--always") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
 def hardware() -> dict[str, Any]:
     """Return the processor's model, its cores, and the GPU where torch is loaded and sees one."""
     found: dict[str, Any] = {"cpu": _processor(), "cores": os.cpu_count()}
@@ -101,17 +128,21 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def write(results: dict, path: Path) -> None:
-    """Write one entry a line, and of the trials one trial a line: a diff shows what changed."""
+def write(results: Mapping[str, Any], path: Path) -> None:
+    """Write one entry a line, of trials and trace one item a line: a diff shows what changed."""
 
     def compact(value: Any) -> str:
         return json.dumps(value, allow_nan=False, ensure_ascii=False)
 
-    entries = [f" {compact(key)}: {compact(results[key])}" for key in results if key != "trials"]
-    trials = ",\n".join(f"  {compact(entry)}" for entry in results["trials"])
-    text = "{\n" + ",\n".join([*entries, f' "trials": [\n{trials}\n ]']) + "\n}\n"
+    entries = []
+    for key, value in results.items():
+        if key in _ONE_A_LINE and value:
+            lines = ",\n".join(f"  {compact(item)}" for item in value)
+            entries.append(f" {compact(key)}: [\n{lines}\n ]")
+        else:
+            entries.append(f" {compact(key)}: {compact(value)}")
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(("{\n" + ",\n".join(entries) + "\n}\n").encode())
 
 
 def read(path: Path) -> dict:

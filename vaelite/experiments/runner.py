@@ -26,33 +26,50 @@ An experiment is one module (:mod:`vaelite.experiments.catalogue`).  It defines 
         ...
         return {"angle": 90.0, "pruned": True, "history": [3.0, 2.0]}
 
-The rules that make a stored number worth something:
+**Networks.**  Where networks are trained, four names take the place of ``run_trial``::
 
-- ``run_trial`` depends on its two arguments alone.  All randomness comes from ``trial["seed"]`` by
-  a generator of its own, never from a global one; so the trials may run in any order, and a resumed
-  run equals an unbroken one.
+    def train(group, settings, checkpoint=None):
+        """Train the models of trials that differ in the seed alone: models and histories."""
+
+    def make_model(trial, settings):
+        """Return the untrained model of a trial."""
+
+    def measure(model, trial, settings):
+        """Return what is measured on the trained model."""
+
+    def in_training(history):
+        """Return what is kept of the training itself; may be left out."""
+
+``train`` is given consecutive trials, at most ``settings["at_once"]`` of them (one where it is not
+set), and trains them for ``settings["steps"]`` steps, usually by
+:func:`vaelite.training.fit_seeds`.  A trial's seconds are its share of the group's.  ``checkpoint``
+is a file to save to, and to go on from where it exists, or None; its name holds a digest of the
+group's trials, settings, code and versions, so that another group's is never opened.
+
+**The rules** that make a stored number worth something:
+
+- What is measured depends on the trial and the settings alone.  All randomness comes from
+  ``trial["seed"]``, so the trials may run in any order, and a resumed run equals an unbroken one.
 - A trial should take seconds to a few minutes: it is what an interruption can cost.
 - ``settings`` and trials hold what JSON can hold.  NumPy arrays and scalars and torch tensors in
   the result are converted, and floats rounded to ten significant digits; NaN and infinities are
   stored as null, which reads back as None.
-- Data sets are loaded inside ``run_trial`` (``vaelite.data`` caches them).
+- ``settings["runs"]``, where there is one, says which trials there are and nothing else.  A run is
+  added at its end, and leaves all other trials as they are.
 
-Where many seeds train faster together (:func:`vaelite.training.fit_seeds`), a module defines
-``run_trials(trials, settings)`` in place of ``run_trial``.  It is called with consecutive trials
-that differ in nothing but the seed, at most ``settings["at_once"]`` of them, and returns a list of
-what was measured.  A trial's seconds are then its share of the group's, and an interruption costs a
-group.
+**What is stored** beside the numbers: settings, versions, hardware, and
 
-A long group need not be lost: where ``run_trials`` takes a third argument, ``checkpoint``, it is
-given the path of a file to save to, and to go on from where it exists (for ``fit_seeds``,
-``checkpoint=checkpoint, resume=checkpoint is not None``), or None where nothing may be written.
-The file's name holds a digest of the group's trials, settings, code and versions, so another
-group's or another code's is never opened.  Without ``--resume`` none exists at the start, and a
-group's is deleted when its results are stored.  The seconds of a resumed group are those of its
-last run.
+- the *commits* of the code that ran, with the number of trials of each;
+- a *trace*: the losses and their parts over the first dozen steps of every setting, two seeds each.
+  It is computed again in seconds, and tells whether the code still trains the same models;
+- *anchors* (:mod:`vaelite.experiments.anchors`): the final weights of one trial of each method,
+  which tell whether the code still measures the same.  A module without networks may define
+  ``anchors(trials)``, the trials that are run again instead; by default the first of each method.
 
 ``python -m vaelite reproduce NAME --profile P`` runs the trials and writes
-``book/results/NAME.P.json``; ``--resume`` continues a run that was stopped.  A chapter reads it::
+``book/results/NAME.P.json``.  ``--resume`` continues a run that was stopped, and adds what a
+complete one lacks: trials declared since, the trace, anchors.  ``--verify`` runs one stored group
+again.  A chapter reads it::
 
     results = load_results("variational_biases", "standard")    # None where nobody ran it yet
     angles = collect(results, "angle", beta=5.0)                # one value for each matching trial
@@ -65,23 +82,27 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
 from vaelite import profile as profiles
 from vaelite.digest import modules_digest
-from vaelite.experiments import catalogue
-from vaelite.experiments.results import hardware, plain, read, versions, write
+from vaelite.experiments import anchors, catalogue, checks
+from vaelite.experiments.results import commit, hardware, plain, read, versions, write
 from vaelite.files import check_writable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TRACE_STEPS, TRACE_SEEDS = 12, 2
 
 # What a run must share with an interrupted one that it continues.
 _SAME = ("base_seed", "settings", "code_digest", "versions")
@@ -89,24 +110,131 @@ _SAME = ("base_seed", "settings", "code_digest", "versions")
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment, ready to run.
+    """An experiment, ready to run; the top of this module says what its functions do.
 
     Attributes:
-        name: the module's name.
+        name: the experiment's name.
         settings: settings by profile: ``quick``, ``standard`` and ``full``.
         trials: makes the list of trials from settings.
-        run_trial: runs one trial: ``run_trial(trial, settings)`` returns what was measured.
-        code_digest: digest of the code that the numbers depend on.
-        run_trials: runs trials that differ in the seed alone, in place of ``run_trial``, and
-            returns a list; may take a checkpoint's path.
+        code_digest: digest of the code that the numbers depend on; an interrupted run continues
+            with the same code only.
+        run_trial: runs one trial; None where models are trained.
+        train: trains the models of a group of trials.
+        make_model: builds the untrained model of a trial.
+        measure: measures a trained model.
+        in_training: what is kept of the training.
+        anchors: chooses, among all trials, those that are kept or run again as anchors.
     """
 
     name: str
     settings: Mapping[str, Mapping[str, Any]]
     trials: Callable[[dict], list[dict]]
-    run_trial: Callable[[dict, dict], dict] | None
-    code_digest: str
-    run_trials: Callable[..., list[dict]] | None = None
+    code_digest: str = ""
+    run_trial: Callable[[dict, dict], dict] | None = None
+    train: Callable[[list[dict], dict, Path | None], tuple[list, list]] | None = None
+    make_model: Callable[[dict, dict], nn.Module] | None = None
+    measure: Callable[[nn.Module, dict, dict], dict] | None = None
+    in_training: Callable[[Any], dict] = lambda history: {}
+    anchors: Callable[[Sequence[Mapping[str, Any]]], list[dict]] = anchors.choose
+
+    def declared(self, profile: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return settings and trials of a profile, as JSON holds them.
+
+        Raises:
+            ValueError: if the profile does not exist, or the trials are malformed.
+        """
+        if profile not in self.settings:
+            known = ", ".join(self.settings)
+            raise ValueError(f"{self.name} has no profile {profile!r}; it has {known}.")
+        settings = plain(dict(self.settings[profile]), "settings")
+        trials = [plain(trial, "trial") for trial in self.trials(settings)]
+        _check_trials(self.name, trials)
+        return settings, trials
+
+    def groups(self, trials: Sequence[dict], settings: Mapping[str, Any]) -> list[list[dict]]:
+        """Split trials into what is run together: single trials, or seeds of the same setting."""
+        limit = 1 if self.train is None else settings.get("at_once", 1)
+        found = []
+        for _, same in groupby(trials, key=anchors.setting):
+            same = list(same)
+            found += [same[start : start + limit] for start in range(0, len(same), limit)]
+        return found
+
+    def traced(self, trials: Sequence[dict]) -> list[dict]:
+        """Return the trials whose first steps are kept: two of each setting."""
+        if self.train is None:
+            return []
+        by_setting: dict[str, list[dict]] = {}
+        for trial in trials:
+            by_setting.setdefault(_key(anchors.setting(trial)), []).append(trial)
+        return [trial for same in by_setting.values() for trial in same[:TRACE_SEEDS]]
+
+    def trace(self, settings: Mapping[str, Any], trials: Sequence[dict]) -> list[dict[str, Any]]:
+        """Train the traced trials for a dozen steps.
+
+        Returns:
+            For each a dictionary: ``trial``, ``loss``, and the parts of the loss, a list with a
+            number for each step.
+        """
+        short, entries = dict(settings) | {"steps": TRACE_STEPS}, []
+        for group in self.groups(self.traced(trials), short):
+            _, histories = self.train([dict(trial) for trial in group], short, None)
+            for trial, history in zip(group, histories, strict=True):
+                entries.append({"trial": trial, **plain(dict(history.parts), "trace")})
+        return entries
+
+    def measure_again(
+        self, trial: Mapping[str, Any], settings: Mapping[str, Any], weights: anchors.Weights | None
+    ) -> dict[str, Any]:
+        """Measure an anchor by its weights, or run it again where the experiment keeps none."""
+        trial, settings = dict(trial), dict(settings)
+        if self.train is None:
+            return plain(self.run_trial(trial, settings), "result")
+        return plain(self.measure(self.restored(trial, settings, weights), trial, settings), "")
+
+    def restored(
+        self, trial: Mapping[str, Any], settings: Mapping[str, Any], weights: anchors.Weights
+    ) -> nn.Module:
+        """Return a trial's model with stored weights."""
+        model = self.untrained(trial, settings)
+        anchors.restore(model, weights)
+        return model.eval()
+
+    def untrained(self, trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Module:
+        """Return a trial's model, and leave torch's global generator as it is."""
+        import torch
+
+        with torch.random.fork_rng():
+            return self.make_model(dict(trial), dict(settings))
+
+    def run_group(
+        self, group: Sequence[dict], settings: Mapping[str, Any], checkpoint: Path | None = None
+    ) -> tuple[list[dict], list[nn.Module] | None]:
+        """Run trials that belong together.
+
+        Returns:
+            What was measured, as JSON holds it, and the models where there are any.
+
+        Raises:
+            ValueError: if a model was not trained for ``settings["steps"]`` steps.
+        """
+        # Copies: nobody can change what was asked for.
+        group, settings = [dict(trial) for trial in group], dict(settings)
+        if self.train is None:
+            return [plain(self.run_trial(group[0], settings), "result")], None
+        asked, steps = [dict(trial) for trial in group], settings["steps"]
+        models, histories = self.train(group, settings, checkpoint)
+        done = {int(history.steps[-1]) if len(history.steps) else 0 for history in histories}
+        if len(models) != len(asked) or done != {steps}:
+            raise ValueError(
+                f"train returned {len(models)} models after {sorted(done)} steps, "
+                f"not {len(asked)} models after {steps}."
+            )
+        measured = [
+            self.measure(model.eval(), trial, settings) | self.in_training(history)
+            for model, trial, history in zip(models, asked, histories, strict=True)
+        ]
+        return [plain(result, "result") for result in measured], models
 
     def run(
         self,
@@ -120,11 +248,12 @@ class Experiment:
 
         Args:
             profile: ``quick``, ``standard`` or ``full``.
-            folder: where to write ``NAME.PROFILE.json``.  The trials done so far are kept beside it
-                in ``NAME.PROFILE.partial.json``, so that an interrupted run never replaces a
-                complete one, and the group at work in ``NAME.PROFILE.DIGEST.checkpoint``.  None,
-                the default, writes nothing.
-            resume: keep the trials of an interrupted run in ``folder``, and go on with the group.
+            folder: where to write ``NAME.PROFILE.json`` and the weights of its anchors.  What is
+                done so far is kept beside it in ``NAME.PROFILE.partial.json``, so that an
+                interrupted run never replaces a complete one, and the group at work in
+                ``NAME.PROFILE.DIGEST.checkpoint``.  None, the default, writes nothing.
+            resume: go on with an interrupted run in ``folder``; or add what a complete one lacks,
+                after trials that hold anchors were run again and gave the same to the last digit.
             progress: show a progress bar with the rate and the time left.
 
         Returns:
@@ -134,115 +263,245 @@ class Experiment:
         Raises:
             ValueError: if the profile does not exist, the trials are malformed, or the stored ones
                 come from other settings, seeds, code or versions.
-            RuntimeError: if a trial fails; what was done before it is kept.
+            RuntimeError: if a trial fails, or a stored one gives another result when it is run
+                again; what was done before it is kept.
             OSError: if the results cannot be written to ``folder``; said before the first trial.
         """
-        if profile not in self.settings:
-            known = ", ".join(self.settings)
-            raise ValueError(f"{self.name} has no profile {profile!r}; it has {known}.")
-        settings = plain(dict(self.settings[profile]), "settings")
-        trials = [plain(trial, "trial") for trial in self.trials(settings)]
-        _check_trials(self.name, trials)
-        results = {
-            "experiment": self.name,
+        settings, trials = self.declared(profile)
+        work = _Work(self, profile, settings, trials, folder and Path(folder))
+        if work.take_over() if resume else work.start_afresh():
+            work.run(progress)
+        return work.results
+
+
+class _Work:
+    """A run in progress: what is declared, what is done, and where it is kept."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        profile: str,
+        settings: dict,
+        trials: list[dict],
+        folder: Path | None,
+    ) -> None:
+        self.experiment, self.settings, self.trials = experiment, settings, trials
+        self.title = f"{experiment.name} ({profile})"
+        self.stem = f"{experiment.name}.{profile}"
+        self.folder, self.commit = folder, commit()
+        self.results = {
+            "experiment": experiment.name,
             "profile": profile,
             "base_seed": profiles.seed(),
             "settings": settings,
-            "code_digest": self.code_digest,
+            "code_digest": experiment.code_digest,
             "versions": versions(),
             "hardware": [],
+            "commits": {"trials": {}, "trace": None, "anchors": {}},
             "seconds": 0.0,
+            "trace": [],
+            "anchors": {"sha256": None, "trials": []},
             "trials": [],
         }
-        partial = folder and Path(folder) / f"{self.name}.{profile}.partial.json"
-        if partial:
-            complete = Path(folder) / f"{self.name}.{profile}.json"
-            for path in (partial, complete):
+        self.entries: dict[str, dict] = {}  # of results["trials"], by trial
+        self.weights: dict[str, anchors.Weights] = {}  # of the anchors, by trial
+        self.unsaved, self.next_write = False, 0.0
+        if folder:
+            self.complete = folder / f"{self.stem}.json"
+            self.partial = folder / f"{self.stem}.partial.json"
+            for path in (self.partial, self.complete):
                 check_writable(path, "the results file")
-            if not resume:
-                _delete_checkpoints(partial)
-            elif partial.exists() or not self._checkpoint(results, trials, partial).exists():
-                _take_over(results, trials, partial)
-        try:
-            self._run_remaining(results, trials, partial, progress)
-        finally:
-            if partial and results["trials"]:
-                write(results, partial)
-        if partial:
-            # Not renamed: another run of the same may have finished, and taken it away.
-            write(results, complete)
-            partial.unlink(missing_ok=True)
-            _delete_checkpoints(partial)
-        return results
 
-    def _run_remaining(
-        self, results: dict, trials: list[dict], partial: Path | None, progress: bool
-    ) -> None:
-        done, next_write = len(results["trials"]), 0.0
+    def start_afresh(self) -> bool:
+        """Forget what an interrupted run has left; True, as there is work to do."""
+        if self.folder:
+            self._delete_checkpoints()
+        return True
+
+    def take_over(self) -> bool:
+        """Keep what is stored, if it belongs to this run; whether there is anything left to do."""
+        if not self.folder:
+            return True
+        if self.partial.exists():
+            stored = read(self.partial)
+            self._must_share(stored, _SAME)
+            self._keep(stored, self.partial)
+        elif self.complete.exists() and not self._checkpoint(self._groups()[0]).exists():
+            stored = read(self.complete)
+            self._must_share(stored, ("base_seed", "versions"))
+            if {**stored["settings"], "runs": None} != {**self.settings, "runs": None}:
+                self._refuse("have other settings")
+            self._keep(stored, self.complete)
+            if not self._lacks_something():
+                self.results = stored
+                return False
+            if stored["trace"] and (problems := checks.trace(stored, self.experiment)):
+                self._refuse(f"were made by code that computed something else ({problems[0]})")
+        return True
+
+    def run(self, progress: bool) -> None:
+        """Run what is left, and write the results."""
+        groups = [group for group in self._groups() if self._is_open(group)]
         bar = tqdm(
-            total=len(trials),
-            initial=done,
-            desc=f"{self.name} ({results['profile']})",
+            total=len(self.trials),
+            initial=len(self.trials) - sum(map(len, groups)),
+            desc=self.title,
             unit="trial",
             disable=not progress,
         )
-        with bar:
-            for group in self._groups(trials[done:], results["settings"]):
-                start = time.perf_counter()
-                try:
-                    path = partial and self._checkpoint(results, group, partial)
-                    measured = self._run_group(group, results["settings"], path)
-                except Exception as error:
-                    more = f" (and {len(group) - 1} more seeds)" if len(group) > 1 else ""
-                    raise RuntimeError(
-                        f"{self.name}: trial {group[0]}{more} failed: "
-                        f"{type(error).__name__}: {error}"
-                    ) from error
-                seconds = round((time.perf_counter() - start) / len(group), 3)
-                for trial, result in zip(group, measured, strict=True):
-                    results["trials"].append({"trial": trial, "result": result, "seconds": seconds})
-                results["seconds"] = round(results["seconds"] + seconds * len(group), 3)
-                # Asked after the trial, when the experiment has loaded torch if it ever does.
-                if (here := hardware()) not in results["hardware"]:
-                    results["hardware"].append(here)
-                if partial and (now := time.monotonic()) >= next_write:
-                    write(results, partial)
-                    _delete_checkpoints(partial)
-                    # Of a long list of short trials, writing takes a few per cent of the time.
-                    next_write = now + max(1.0, 30 * (time.monotonic() - now))
-                bar.update(len(group))
+        try:
+            with bar:
+                if self.folder:
+                    self._trace()
+                for group in groups:
+                    self._run_group(group)
+                    if self.folder and (now := time.monotonic()) >= self.next_write:
+                        self._write(self.partial)
+                        self._delete_checkpoints()
+                        # Of a long list of short trials, writing takes a few per cent of the time.
+                        self.next_write = now + max(1.0, 30 * (time.monotonic() - now))
+                    bar.update(len(group))
+        finally:
+            if self.folder and self.entries:
+                self._write(self.partial)
+        del self.results["code_digest"]
+        if self.folder:
+            # Not renamed: another run of the same may have finished, and taken it away.
+            self.unsaved = True
+            self._write(self.complete)
+            for path in (self.partial, anchors.path_beside(self.partial)):
+                path.unlink(missing_ok=True)
+            self._delete_checkpoints()
+        else:
+            self._collect()
 
-    def _groups(self, trials: list[dict], settings: dict) -> list[list[dict]]:
-        """Split trials into what is run together: single trials, or seeds of the same setting."""
-        if self.run_trials is None:
-            return [[trial] for trial in trials]
-        limit, groups = settings["at_once"], []
-        for _, same in groupby(trials, key=lambda trial: trial | {"seed": None}):
-            same = list(same)
-            groups += [same[start : start + limit] for start in range(0, len(same), limit)]
-        return groups
+    def _trace(self) -> None:
+        trace = self.results["trace"]
+        if len(trace) < len(self.experiment.traced(self.trials)):
+            self.results["trace"] = self.experiment.trace(self.settings, self.trials)
+            self.results["commits"]["trace"] = self.commit
 
-    def _checkpoint(self, results: dict, trials: list[dict], partial: Path) -> Path:
-        """Return where the first group of ``trials`` is saved while it runs."""
-        depends_on = {key: results[key] for key in _SAME}
-        depends_on["trials"] = self._groups(trials, results["settings"])[0]
-        digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
-        return partial.with_name(f"{self.name}.{results['profile']}.{digest[:16]}.checkpoint")
+    def _run_group(self, group: list[dict]) -> None:
+        start = time.perf_counter()
+        try:
+            path = self._checkpoint(group) if self.folder else None
+            measured, models = self.experiment.run_group(group, self.settings, path)
+        except Exception as error:
+            more = f" (and {len(group) - 1} more seeds)" if len(group) > 1 else ""
+            raise RuntimeError(
+                f"{self.experiment.name}: trial {group[0]}{more} failed: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        seconds = round((time.perf_counter() - start) / len(group), 3)
+        if _key(group[0]) in self.entries:
+            self._must_be_equal(group, measured)
+        else:
+            for trial, result in zip(group, measured, strict=True):
+                entry = {"trial": trial, "result": result, "seconds": seconds}
+                self.entries[_key(trial)] = entry
+            total = self.results["seconds"] + seconds * len(group)
+            self.results["seconds"] = round(total, 3)
+            self._count("trials", len(group))
+            # Asked after the trial, when the experiment has loaded torch if it ever does.
+            if (here := hardware()) not in self.results["hardware"]:
+                self.results["hardware"].append(here)
+        for trial, model in zip(group, models or [], strict=bool(models)):
+            if self.folder and trial in self.experiment.anchors(self.trials):
+                if (weights := anchors.weights_of(model)) is not None:
+                    self.weights[_key(trial)] = weights
+                    self.unsaved = True
+                    self._count("anchors", 1)
 
-    def _run_group(self, group: list[dict], settings: dict, checkpoint: Path | None) -> list[dict]:
-        """Return what was measured, as JSON holds it; nobody can change what was asked for."""
-        group, settings = [dict(trial) for trial in group], dict(settings)
-        if self.run_trials is None:
-            return [plain(self.run_trial(group[0], settings), "result")]
-        arguments = [group, settings]
-        if "checkpoint" in inspect.signature(self.run_trials).parameters:
-            arguments.append(checkpoint)
-        measured = [plain(result, "result") for result in self.run_trials(*arguments)]
-        if len(measured) != len(group):
-            raise ValueError(
-                f"run_trials returned {len(measured)} results for {len(group)} trials."
-            )
-        return measured
+    def _must_be_equal(self, group: list[dict], measured: list[dict]) -> None:
+        for trial, result in zip(group, measured, strict=True):
+            stored = self.entries[_key(trial)]["result"]
+            if stored != result:
+                name = next(k for k in {**stored, **result} if stored.get(k) != result.get(k))
+                raise RuntimeError(
+                    f"{self.title}: trial {trial}, run again, gave {name} = {result.get(name)}; "
+                    f"stored is {stored.get(name)}. The code or the processor is another one; "
+                    "run all trials again, without --resume."
+                )
+
+    def _groups(self) -> list[list[dict]]:
+        return self.experiment.groups(self.trials, self.settings)
+
+    def _is_open(self, group: list[dict]) -> bool:
+        """Whether trials were not run, or hold an anchor whose weights are missing."""
+        if _key(group[0]) not in self.entries:
+            return True
+        if not self.folder or self.experiment.train is None:
+            return False
+        return any(
+            trial in group and _key(trial) not in self.weights and self._can_be_kept(trial)
+            for trial in self.experiment.anchors(self.trials)
+        )
+
+    def _can_be_kept(self, trial: dict) -> bool:
+        model = self.experiment.untrained(trial, self.settings)
+        return anchors.weights_of(model) is not None
+
+    def _lacks_something(self) -> bool:
+        traced = self.experiment.traced(self.trials)
+        return len(self.results["trace"]) < len(traced) or any(map(self._is_open, self._groups()))
+
+    def _must_share(self, stored: Mapping[str, Any], keys: Sequence[str]) -> None:
+        for key in keys:
+            if stored.get(key) != self.results[key]:
+                self._refuse(f"have another {key.replace('_', ' ')}")
+
+    def _refuse(self, reason: str) -> None:
+        raise ValueError(
+            f"cannot resume {self.title}: its stored trials {reason}; "
+            "run it again without --resume."
+        )
+
+    def _keep(self, stored: dict, path: Path) -> None:
+        """Take what is stored into this run."""
+        self.entries = {_key(entry["trial"]): entry for entry in stored["trials"]}
+        if list(self.entries) != [key for key in map(_key, self.trials) if key in self.entries]:
+            self._refuse("are not those of this run, in their order")
+        if any(len({_key(trial) in self.entries for trial in g}) > 1 for g in self._groups()):
+            self._refuse("are part of a group that is to be run together")
+        self.results |= {key: stored[key] for key in ("hardware", "seconds", "commits", "trace")}
+        try:
+            kept = anchors.load(anchors.path_beside(path), stored["anchors"]["sha256"])
+            keys = map(_key, stored["anchors"]["trials"])
+            self.weights = dict(zip(keys, kept, strict=True))
+        except ValueError:
+            self.results["commits"]["anchors"] = {}
+        self.unsaved = True
+
+    def _count(self, what: str, number: int) -> None:
+        counts = self.results["commits"][what]
+        counts[self.commit] = counts.get(self.commit, 0) + number
+
+    def _collect(self) -> None:
+        keys = map(_key, self.trials)
+        self.results["trials"] = [self.entries[key] for key in keys if key in self.entries]
+
+    def _write(self, path: Path) -> None:
+        self._collect()
+        kept = [one for one in self.experiment.anchors(self.trials) if _key(one) in self.weights]
+        if kept and self.unsaved:
+            weights = [self.weights[_key(trial)] for trial in kept]
+            sha256 = anchors.save(anchors.path_beside(path), weights)
+            self.results["anchors"] = {"sha256": sha256, "trials": kept}
+            self.unsaved = False
+        elif not kept:
+            anchors.path_beside(path).unlink(missing_ok=True)
+        write(self.results, path)
+
+    def _checkpoint(self, group: list[dict]) -> Path:
+        """Return where a group is saved while it runs."""
+        depends_on = {key: self.results[key] for key in _SAME} | {"trials": group}
+        digest = hashlib.sha256(_key(depends_on).encode()).hexdigest()
+        return self.folder / f"{self.stem}.{digest[:16]}.checkpoint"
+
+    def _delete_checkpoints(self) -> None:
+        """Delete the checkpoints of this experiment and profile, whichever group's they are."""
+        for path in self.folder.glob(f"{self.stem}.*.checkpoint"):
+            path.unlink(missing_ok=True)
 
 
 def get(name: str) -> Experiment:
@@ -252,13 +511,13 @@ def get(name: str) -> Experiment:
         ValueError: if there is no such experiment.
     """
     module = importlib.import_module(catalogue.module_name(name))
+    optional = ("run_trial", "train", "make_model", "measure", "in_training", "anchors")
     return Experiment(
         name=name,
         settings=module.SETTINGS,
         trials=module.trials,
-        run_trial=getattr(module, "run_trial", None),
         code_digest=modules_digest(module.__name__, without=[__package__, __name__]),
-        run_trials=getattr(module, "run_trials", None),
+        **{key: getattr(module, key) for key in optional if hasattr(module, key)},
     )
 
 
@@ -270,33 +529,9 @@ def _check_trials(name: str, trials: list[dict]) -> None:
             raise ValueError(
                 f'{name}: a trial is a dictionary with an integer "seed"; got {trial}.'
             )
-    if len({json.dumps(trial, sort_keys=True) for trial in trials}) < len(trials):
+    if len(set(map(_key, trials))) < len(trials):
         raise ValueError(f"{name}: two trials are equal; they would measure the same thing twice.")
 
 
-def _take_over(results: dict, trials: list[dict], partial: Path) -> None:
-    """Move the trials of an interrupted run into ``results``, if they belong there."""
-    complete = partial.with_name(partial.name.replace(".partial.json", ".json"))
-    stored_in = next((path for path in (partial, complete) if path.exists()), None)
-    if stored_in is None:
-        return
-    stored = read(stored_in)
-    for key in _SAME:
-        if stored[key] != results[key]:
-            what = key.replace("_", " ")
-            raise ValueError(
-                f"cannot resume {results['experiment']} ({results['profile']}): its stored trials "
-                f"have another {what}; run it again without --resume."
-            )
-    if [entry["trial"] for entry in stored["trials"]] != trials[: len(stored["trials"])]:
-        raise ValueError(
-            f"cannot resume {results['experiment']} ({results['profile']}): its stored trials are "
-            "not the first ones of this run; run it again without --resume."
-        )
-    results.update({key: stored[key] for key in ("hardware", "seconds", "trials")})
-
-
-def _delete_checkpoints(partial: Path) -> None:
-    """Delete the checkpoints beside the file of unfinished results, whichever group's they are."""
-    for path in partial.parent.glob(partial.name.replace(".partial.json", ".*.checkpoint")):
-        path.unlink(missing_ok=True)
+def _key(trial: Mapping[str, Any]) -> str:
+    return json.dumps(trial, sort_keys=True)

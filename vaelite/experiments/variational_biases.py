@@ -126,6 +126,25 @@ def run_trial(trial, settings):
     }
 
 
+def anchors(trials):
+    """Return the trials that are run again: the first seed on few data, in every setting.
+
+    Of the slow ascents, those with the middle of the noise levels.
+    """
+    few = min(trial["points"] for trial in trials)
+    levels = sorted({trial["noise_sd"] for trial in trials})
+    return [
+        trial
+        for trial in trials
+        if trial["seed"] == trials[0]["seed"]
+        and (
+            trial["points"] == few
+            if trial["method"] == "fit"
+            else trial["noise_sd"] == levels[len(levels) // 2]
+        )
+    ]
+
+
 def true_weights(geometry):
     """Return the weights ``(2, 3)`` of a named geometry."""
     degrees, lengths = GEOMETRIES[geometry]

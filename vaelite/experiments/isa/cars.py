@@ -13,10 +13,10 @@ collapse at beta = 4: hence the beta of 0.5.
 
 from __future__ import annotations
 
-from vaelite.experiments.isa.common import run_trials, runs, trials
+from vaelite.experiments.isa.common import make_model, measure, runs, train, trials
 from vaelite.experiments.isa.heads import SETTINGS as HEADS
 
-__all__ = ["SETTINGS", "run_trials", "trials"]
+__all__ = ["SETTINGS", "make_model", "measure", "train", "trials"]
 
 FACTORS = {"factors": ["identity", "azimuth", "elevation"]}
 METHODS = ["beta-vae", "isa-vae learned"]

@@ -16,9 +16,9 @@ a run took too long.
 
 from __future__ import annotations
 
-from vaelite.experiments.isa.common import PAPER, run_trials, runs, trials
+from vaelite.experiments.isa.common import PAPER, make_model, measure, runs, train, trials
 
-__all__ = ["SETTINGS", "run_trials", "trials"]
+__all__ = ["SETTINGS", "make_model", "measure", "train", "trials"]
 
 DESIGN = {
     "factors": ["azimuth", "elevation", "light"],

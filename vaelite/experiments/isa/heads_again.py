@@ -10,10 +10,10 @@ is there to say whether a difference comes from the prior.
 
 from __future__ import annotations
 
-from vaelite.experiments.isa.common import run_trials, runs, trials
+from vaelite.experiments.isa.common import make_model, measure, runs, train, trials
 from vaelite.experiments.isa.heads import SETTINGS as HEADS
 
-__all__ = ["SETTINGS", "run_trials", "trials"]
+__all__ = ["SETTINGS", "make_model", "measure", "train", "trials"]
 
 METHODS = ["beta-vae", "isa-vae learned", "vae sampled-kl"]
 FRESH = {"quick": (4, 8), "standard": (16, 64), "full": (15, 50)}

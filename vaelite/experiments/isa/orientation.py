@@ -22,6 +22,7 @@ the same within two degrees.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -80,38 +81,42 @@ def trials(settings):
     ]
 
 
-def run_trials(group, settings):
-    """Train the seeds of one prior together, and measure how their codes lie."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dataset = positions_only(settings["size"], device)
-    pixels, p0, p = settings["size"] ** 2, group[0]["p0"], group[0]["p"]
-
-    def make(one_seed):
-        encoder = GaussianEncoder(MLP(pixels, [settings["hidden"]], 4))
-        decoder = MLP(2, [settings["hidden"]], pixels, activation=nn.Tanh)
-        prior = ISAPrior([2], p0, p, matched_scale([2], p0, p))
-        return VAE(encoder, decoder, 2, (pixels,), prior=prior)
-
-    models, histories = fit_seeds(
-        make,
+def train(group, settings, checkpoint=None):
+    """Train the seeds of one prior together."""
+    dataset = positions_only(settings["size"], _device())
+    return fit_seeds(
+        lambda one_seed: make_model(group[0], settings),
         dataset.x.flatten(1),
         [trial["seed"] for trial in group],
         steps=settings["steps"],
         batch_size=settings["batch_size"],
         lr=settings["lr"],
-        device=device,
+        device=dataset.x.device,
         progress=False,
+        checkpoint=checkpoint,
+        resume=checkpoint is not None,
     )
-    return [
-        {
-            **measure(model, dataset, settings["mig_samples"], trial["seed"]),
-            "reconstruction": -history["reconstruction"][-1],
-            "kl": history["kl"][-1],
-        }
-        for model, history, trial in zip(models, histories, group, strict=True)
-    ]
 
 
+def make_model(trial, settings):
+    """Build a trial's model: one hidden layer on either side, and the prior of its exponents."""
+    pixels, p0, p = settings["size"] ** 2, trial["p0"], trial["p"]
+    encoder = GaussianEncoder(MLP(pixels, [settings["hidden"]], 4))
+    decoder = MLP(2, [settings["hidden"]], pixels, activation=nn.Tanh)
+    prior = ISAPrior([2], p0, p, matched_scale([2], p0, p))
+    return VAE(encoder, decoder, 2, (pixels,), prior=prior)
+
+
+def in_training(history):
+    """Keep the last means of reconstruction and KL term."""
+    return {"reconstruction": -history["reconstruction"][-1], "kl": history["kl"][-1]}
+
+
+def _device():
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@lru_cache(maxsize=1)  # every model is measured on them
 def positions_only(size, device="cpu"):
     """Return the 1,024 images of the largest upright square, in all positions."""
     dataset = data.load("sprites", size=size, steps=(3, 5, 40, 1, 1), device=device)
@@ -125,16 +130,21 @@ def positions_only(size, device="cpu"):
 
 
 @torch.no_grad()
-def measure(model, dataset, mig_samples, seed):
+def measure(model, trial, settings):
     """Return the code's angle, how linear it is, and MIG over x and y."""
-    mean, log_var = model.encode(dataset.flat())
+    dataset = positions_only(settings["size"], _device())
+    mean, log_var = model.to(_device()).encode(dataset.flat())
     positions = dataset.factors[:, 3:]
     angle, explained = orientation(mean.cpu().numpy(), positions.cpu().numpy())
     return {
         "angle": angle,
         "explained": explained,
         "mig": mutual_information_gap_from_posterior(
-            mean, (0.5 * log_var).exp(), positions, samples=mig_samples, seed=seed
+            mean,
+            (0.5 * log_var).exp(),
+            positions,
+            samples=settings["mig_samples"],
+            seed=trial["seed"],
         ),
     }
 

@@ -13,11 +13,11 @@ against the normal prior, both sampled, at both.
 
 from __future__ import annotations
 
-from vaelite.experiments.isa.common import run_trials, runs, trials
+from vaelite.experiments.isa.common import make_model, measure, runs, train, trials
 from vaelite.experiments.isa.sprites import CONTROLS, PAIR
 from vaelite.experiments.isa.sprites import SETTINGS as SPRITES
 
-__all__ = ["SETTINGS", "run_trials", "trials"]
+__all__ = ["SETTINGS", "make_model", "measure", "train", "trials"]
 
 FRESH = {"quick": (4, 8), "standard": (32, 80), "full": (50, 98)}
 

@@ -18,10 +18,10 @@ stand beside it.
 
 from __future__ import annotations
 
-from vaelite.experiments.isa.common import run_trials, runs, trials
+from vaelite.experiments.isa.common import make_model, measure, runs, train, trials
 from vaelite.experiments.isa.sprites import SETTINGS as SPRITES
 
-__all__ = ["SETTINGS", "run_trials", "trials"]
+__all__ = ["SETTINGS", "make_model", "measure", "train", "trials"]
 
 METHODS = ["beta-vae", "isa-vae", "vae sampled-kl", "isa-vae learned"]
 DEEP = {"encoder": [64, 64], "decoder": [64, 64]}
