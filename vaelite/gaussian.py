@@ -135,7 +135,9 @@ def reparameterize(
     """
     if noise is None:
         shape = _check(mean=mean, log_var=log_var)
-        noise = torch.randn(shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        # torch.compile knows no generator, not even None.
+        source = {} if generator is None else {"generator": generator}
+        noise = torch.randn(shape, dtype=mean.dtype, device=mean.device, **source)
     else:
         _check(mean=mean, log_var=log_var, noise=noise)
     return mean + torch.exp(0.5 * log_var) * noise

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, Normal, constraints, register_kl
 
 from vaelite._validation import check_count
 
@@ -60,6 +60,11 @@ def _positive(name: str, value: Any, values_too: bool = True) -> Tensor:
     return value
 
 
+def _values_too(validate_args: bool | None) -> bool:
+    """Whether a distribution is to look at the values of its parameters."""
+    return Distribution._validate_args if validate_args is None else validate_args
+
+
 def _sample_options(*given: Any) -> dict[str, Any]:
     """Samples live where the tensors among the parameters live, else where new tensors do."""
     like = next((value for value in given if torch.is_tensor(value)), torch.empty(0))
@@ -83,50 +88,78 @@ class ExponentialPower(Distribution):
 
     arg_constraints = {"p": constraints.positive, "scale": constraints.positive}  # noqa: RUF012
     support = constraints.real
+    has_rsample = True
 
     def __init__(self, p: Any, scale: Any = 1.0, validate_args: bool | None = None) -> None:
         """See the class."""
         self._options = _sample_options(p, scale)
-        self.p, self.scale = torch.broadcast_tensors(_positive("p", p), _positive("scale", scale))
+        values_too = _values_too(validate_args)
+        p, scale = _positive("p", p, values_too), _positive("scale", scale, values_too)
+        self.p, self.scale = torch.broadcast_tensors(p, scale)
         super().__init__(self.p.shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: torch.Size, _instance=None) -> ExponentialPower:
+    def expand(self, batch_shape: Sequence[int], _instance=None) -> ExponentialPower:
         """Return the same distribution with its parameters expanded to ``batch_shape``."""
-        new = ExponentialPower(self.p.expand(batch_shape), self.scale.expand(batch_shape))
+        new = self._get_checked_instance(ExponentialPower, _instance)
+        batch_shape = torch.Size(batch_shape)
         new._options = self._options
+        new.p, new.scale = self.p.expand(batch_shape), self.scale.expand(batch_shape)
+        super(ExponentialPower, new).__init__(batch_shape, validate_args=False)
+        new._validate_args = self._validate_args
         return new
 
     @property
     def mean(self) -> Tensor:
         """Zero, by symmetry."""
-        return torch.zeros_like(self.p)
+        return torch.zeros(self.batch_shape, **self._options)
+
+    @property
+    def mode(self) -> Tensor:
+        """Zero."""
+        return self.mean
+
+    def _log_absolute_moment(self, k: Any) -> Tensor:
+        r""":math:`\log \mathbb E |z|^k = \frac{k}{p} \log s + \log\Gamma(\frac{k + 1}{p})
+        - \log\Gamma(\frac1p)`."""
+        log_ratio = torch.lgamma((k + 1) / self.p) - torch.lgamma(1 / self.p)
+        return log_ratio + k / self.p * self.scale.log()
 
     @property
     def variance(self) -> Tensor:
         r""":math:`s^{2/p} \, \Gamma(3/p) / \Gamma(1/p)`."""
-        log_ratio = torch.lgamma(3 / self.p) - torch.lgamma(1 / self.p)
-        return torch.exp(log_ratio + 2 / self.p * self.scale.log())
+        return self._log_absolute_moment(2).exp().to(**self._options)
 
     @property
     def excess_kurtosis(self) -> Tensor:
         r""":math:`\Gamma(5/p) \Gamma(1/p) / \Gamma(3/p)^2 - 3`; it does not depend on the scale."""
-        logs = torch.lgamma(5 / self.p) + torch.lgamma(1 / self.p) - 2 * torch.lgamma(3 / self.p)
-        return logs.exp() - 3
+        logs = self._log_absolute_moment(4) - 2 * self._log_absolute_moment(2)
+        return (logs.exp() - 3).to(**self._options)
+
+    @property
+    def log_normalizer(self) -> Tensor:
+        r""":math:`\log(2/p) + \log\Gamma(1/p) + \frac1p \log s`: minus the log density at zero."""
+        return (2 / self.p).log() + torch.lgamma(1 / self.p) + self.scale.log() / self.p
+
+    def entropy(self) -> Tensor:
+        """Differential entropy in nats: the log normaliser plus 1/p, the mean of the exponent."""
+        return (self.log_normalizer + 1 / self.p).to(**self._options)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density in nats; ``(..., *batch_shape)``."""
         if self._validate_args:
             self._validate_sample(z)
-        log_normalizer = (2 / self.p).log() + torch.lgamma(1 / self.p) + self.scale.log() / self.p
-        p, scale, log_normalizer = (value.to(z) for value in (self.p, self.scale, log_normalizer))
+        p, scale, log_normalizer = (
+            value.to(z) for value in (self.p, self.scale, self.log_normalizer)
+        )
         return -torch.exp(p * log_abs(z)) / scale - log_normalizer
 
-    @torch.no_grad()
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        r"""Draw exactly: :math:`|z|^p / s \sim \mathrm{Gamma}(1/p)`, and the sign is a coin."""
-        p, scale = (
-            value.expand(self._extended_shape(sample_shape)) for value in (self.p, self.scale)
-        )
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        r"""Draw exactly: :math:`|z|^p / s \sim \mathrm{Gamma}(1/p)`, and the sign is a coin.
+
+        Gradients flow to exponent and scale; ``sample`` is the same without gradients.
+        """
+        shape = self._extended_shape(torch.Size(sample_shape))
+        p, scale = (value.to(**self._options).expand(shape) for value in (self.p, self.scale))
         radius = torch.exp((sample_log_gamma(1 / p) + scale.log()) / p)
         return radius * random_signs(radius)
 
@@ -135,19 +168,45 @@ class _NestedPrior(Distribution):
     """What both vector distributions share: one vector an event, symmetric about zero."""
 
     support = constraints.real_vector
+    has_rsample = True
     _options: dict[str, Any]  # dtype and device of samples
+    p0: Tensor
+    scale: Tensor
 
     def expand(self, batch_shape: Sequence[int], _instance=None) -> _NestedPrior:
         """Return the same distribution for a batch of independent vectors."""
         new = self._get_checked_instance(type(self), _instance)
         new.__dict__.update(self.__dict__)
-        new._batch_shape = torch.Size(batch_shape)
+        new._batch_shape = torch.empty(self.batch_shape).expand(batch_shape).shape
         return new
 
     @property
     def mean(self) -> Tensor:
         """Zero, by symmetry; ``(*batch_shape, n)``."""
         return torch.zeros(self.batch_shape + self.event_shape, **self._options)
+
+    @property
+    def mode(self) -> Tensor:
+        """Zero; ``(*batch_shape, n)``."""
+        return self.mean
+
+    def _batched(self, value: Tensor, event_dim: int = 0) -> Tensor:
+        """What does not depend on z, in a sample's dtype and for the whole batch."""
+        shape = self.batch_shape + value.shape[value.ndim - event_dim :]
+        return value.to(**self._options).expand(shape)
+
+    def _log_radial_moment(self, n: Any, k: Any) -> Tensor:
+        r""":math:`\log \mathbb E r^k` of eq. 11's radius in n dimensions,
+        :math:`\frac{k}{p_0} \log s + \log\Gamma(\frac{n + k}{p_0})
+        - \log\Gamma(\frac{n}{p_0})`."""
+        log_ratio = torch.lgamma((n + k) / self.p0) - torch.lgamma(n / self.p0)
+        return log_ratio + k / self.p0 * self.scale.log()
+
+    def _per_vector(self, log_density: Tensor) -> Tensor:
+        """Let one vector stand for the whole batch, as everywhere in ``torch.distributions``."""
+        if not self.batch_shape:
+            return log_density
+        return log_density.expand(torch.broadcast_shapes(log_density.shape, self.batch_shape))
 
     def _log_abs(self, z: Tensor) -> Tensor:
         """``log |z|`` of vectors that have the right length."""
@@ -187,8 +246,10 @@ class LpNested(_NestedPrior):
 
     def __init__(self, tree: tuple, scale: Any = 1.0, validate_args: bool | None = None) -> None:
         """See the class."""
-        self.tree = _parse(tree)
-        self.scale = _positive("scale", scale)
+        values_too = _values_too(validate_args)
+        self.tree = _parse(tree, values_too)
+        self.p0 = self.tree[0]
+        self.scale = _positive("scale", scale, values_too)
         self._options = _sample_options(*_exponents(tree), scale)
         if self.scale.ndim:
             raise ValueError(f"scale must be a scalar; got shape {tuple(self.scale.shape)}.")
@@ -211,44 +272,66 @@ class LpNested(_NestedPrior):
         """
         return self.event_shape[0] * torch.log(self.scale.new_tensor(2.0)) + _log_area(self.tree)
 
+    @property
+    def log_normalizer(self) -> Tensor:
+        r""":math:`\log\Gamma(\frac{n}{p_0}) - \log p_0 + \frac{n}{p_0} \log s + \log S_f(1)`, a
+        scalar: minus the log density at zero."""
+        p0, n = self.p0, self.event_shape[0]
+        return torch.lgamma(n / p0) - p0.log() + n / p0 * self.scale.log() + self.log_surface_area
+
+    def entropy(self) -> Tensor:
+        """Differential entropy in nats, ``batch_shape``: the log normaliser plus n/p0."""
+        return self._batched(self.log_normalizer + self.event_shape[0] / self.p0)
+
+    @property
+    def variance(self) -> Tensor:
+        r"""``(*batch_shape, n)``: the radius's second moment, split at each node on the way.
+
+        A branch with :math:`n_{i,k}` of a node's :math:`n_i` leaves gets the share
+        :math:`\Gamma(\frac{n_{i,k} + 2}{p_i}) \Gamma(\frac{n_i}{p_i}) \big/
+        \Gamma(\frac{n_{i,k}}{p_i}) \Gamma(\frac{n_i + 2}{p_i})`, a moment of Algorithm 1's
+        Dirichlet variable.
+        """
+        radial = self._log_radial_moment(self.event_shape[0], 2)
+        return self._batched(torch.exp(radial + _log_second_moments(self.tree)), 1)
+
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density in nats; ``(..., n) -> (...)``."""
         if self._validate_args:
             self._validate_sample(z)
-        p0, n = self.tree[0], self.event_shape[0]
-        log_normalizer = (
-            torch.lgamma(n / p0) - p0.log() + n / p0 * self.scale.log() + self.log_surface_area
-        )
-        energy = torch.exp(p0.to(z) * self.log_norm(z)) / self.scale.to(z)
-        return -energy - log_normalizer.to(z)
+        energy = torch.exp(self.p0.to(z) * self.log_norm(z)) / self.scale.to(z)
+        return self._per_vector(-energy - self.log_normalizer.to(z))
 
-    @torch.no_grad()
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         r"""Draw exactly (Algorithm 1); ``(*sample_shape, *batch_shape, n)``.
 
         At each inner node a Dirichlet variable with parameters :math:`n_{i,k} / p_i`, raised to
         :math:`1/p_i`, splits the node's radius among its children.  The first radius of the printed
         algorithm is divided out again, so it starts at 1 here.  Then the radius of eq. 11 is drawn:
         :math:`v_0^{p_0} / s \sim \mathrm{Gamma}(n / p_0)`.  Each coordinate gets a random sign.
+        Gradients flow to exponents and scale; ``sample`` is the same without gradients.
         """
-        p0, shape = self.tree[0], torch.Size(sample_shape) + self.batch_shape
-        concentration = (self.event_shape[0] / p0).to(**self._options).expand(shape)
-        log_radius = (sample_log_gamma(concentration) + self.scale.log()) / p0
+        shape = torch.Size(sample_shape) + self.batch_shape
+        concentration = (self.event_shape[0] / self.p0).to(**self._options).expand(shape)
+        log_scale, p0 = (value.to(**self._options) for value in (self.scale.log(), self.p0))
+        log_radius = (sample_log_gamma(concentration) + log_scale) / p0
         z = torch.cat(_descend(self.tree, log_radius), dim=-1).exp()
         return z * random_signs(z)
 
 
-def _parse(tree: Any) -> tuple:
+def _parse(tree: Any, values_too: bool) -> tuple:
     """Check a tree and turn its exponents into tensors: ``(Tensor, child, ...)``."""
     if not isinstance(tree, tuple) or len(tree) < 2:
         raise ValueError(f"tree must be (p, child, ...) with at least one child; got {tree!r}.")
-    p = _positive("an exponent of the tree", tree[0])
+    p = _positive("an exponent of the tree", tree[0], values_too)
     if p.ndim:
         raise ValueError(f"an exponent of the tree must be a scalar; got shape {tuple(p.shape)}.")
     return (
         p,
         *(
-            _parse(child) if isinstance(child, tuple) else check_count("a child of the tree", child)
+            _parse(child, values_too)
+            if isinstance(child, tuple)
+            else check_count("a child of the tree", child)
             for child in tree[1:]
         ),
     )
@@ -292,12 +375,27 @@ def _log_area(tree: tuple) -> Tensor:
     return own + sum(_log_area(child) for child in tree[1:] if isinstance(child, tuple))
 
 
+def _log_second_moments(tree: tuple) -> Tensor:
+    """Log of each leaf's mean square where the node's radius is 1, ``(leaves,)``."""
+    p, sizes = tree[0], _sizes(tree)
+    n, own = sum(sizes), tree[0].new_tensor(sizes)
+    share = torch.lgamma((own + 2) / p) - torch.lgamma(own / p)
+    share = share + torch.lgamma(n / p) - torch.lgamma((n + 2) / p)
+    leaves, branch = [], 0
+    for child in tree[1:]:
+        if isinstance(child, int):
+            leaves.append(share[branch : branch + child])
+            branch += child
+        else:
+            leaves.append(share[branch] + _log_second_moments(child))
+            branch += 1
+    return torch.cat(leaves)
+
+
 def _descend(tree: tuple, log_radius: Tensor) -> list[Tensor]:
     """Split a node's log radii ``(...)`` into log |z| of its leaves, ``(..., leaves)`` each."""
-    p, sizes = tree[0], _sizes(tree)
-    concentration = (log_radius.new_tensor(sizes) / p.to(log_radius)).expand(
-        *log_radius.shape, len(sizes)
-    )
+    p, sizes = tree[0].to(log_radius), _sizes(tree)
+    concentration = (log_radius.new_tensor(sizes) / p).expand(*log_radius.shape, len(sizes))
     log_gamma = sample_log_gamma(concentration)
     log_share = (log_gamma - log_gamma.logsumexp(dim=-1, keepdim=True)) / p
     log_radii = log_radius.unsqueeze(-1) + log_share
@@ -355,7 +453,7 @@ class IndependentSubspaces(_NestedPrior):
         self.sizes = tuple(check_count("a subspace's size", size) for size in sizes)
         if not self.sizes:
             raise ValueError("sizes is empty; there must be at least one subspace.")
-        values_too = validate_args is not False
+        values_too = _values_too(validate_args)
         self.p0 = _positive("p0", p0, values_too)
         self.scale = _positive("scale", scale, values_too)
         several = p if isinstance(p, (list, tuple)) else [p]
@@ -403,20 +501,41 @@ class IndependentSubspaces(_NestedPrior):
         if self._validate_args:
             self._validate_sample(z)
         energy = torch.exp(self.p0.to(z) * self.log_radii(z)) / self.scale.to(z)
-        return -(energy + self.log_normalizer.to(z)).sum(-1)
+        return self._per_vector(-(energy + self.log_normalizer.to(z)).sum(-1))
 
-    @torch.no_grad()
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+    def entropy(self) -> Tensor:
+        """Differential entropy in nats, ``batch_shape``: log normalisers plus n/p0."""
+        return self._batched(self.log_normalizer.sum() + self.event_shape[0] / self.p0)
+
+    @property
+    def variance(self) -> Tensor:
+        r"""``(*batch_shape, n)``; in subspace k it is :math:`s^{2/p_0} \,
+        \frac{\Gamma((n_k + 2)/p_0)}{\Gamma(n_k/p_0)} \, \frac{\Gamma(3/p_k) \Gamma(n_k/p_k)}
+        {\Gamma(1/p_k) \Gamma((n_k + 2)/p_k)}`: the radius times a direction's coordinate."""
+        n, p = self._n(self.p), self.p
+        direction = (
+            torch.lgamma(3 / p)
+            + torch.lgamma(n / p)
+            - torch.lgamma(1 / p)
+            - torch.lgamma((n + 2) / p)
+        )
+        each = torch.exp(self._log_radial_moment(n, 2) + direction)
+        return self._batched(each.repeat_interleave(torch.tensor(self.sizes, device=p.device)), 1)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         r"""Draw exactly; ``(*sample_shape, *batch_shape, n)``.
 
         In each subspace :math:`r = (s \, \mathrm{Gamma}(n_k / p_0))^{1/p_0}` and
         :math:`u_i = (g_i / \sum_j g_j)^{1/p_k}` with :math:`g_i \sim \mathrm{Gamma}(1/p_k)`; then
-        :math:`z = \pm r u`.
+        :math:`z = \pm r u`.  Gradients flow to exponents and scale; ``sample`` is the same
+        without gradients.
         """
         shape = torch.Size(sample_shape) + self.batch_shape
-        p = self.p.to(**self._options)
-        concentration = (self._n(p) / self.p0).expand(*shape, len(self.sizes))
-        log_radius = (sample_log_gamma(concentration) + self.scale.log()) / self.p0
+        p, p0, log_scale = (
+            value.to(**self._options) for value in (self.p, self.p0, self.scale.log())
+        )
+        concentration = (self._n(p) / p0).expand(*shape, len(self.sizes))
+        log_radius = (sample_log_gamma(concentration) + log_scale) / p0
         parts = []
         for k, size in enumerate(self.sizes):
             log_gamma = sample_log_gamma((1 / p[k]).expand(*shape, size))
@@ -424,3 +543,31 @@ class IndependentSubspaces(_NestedPrior):
             parts.append(log_radius[..., k : k + 1] + log_share)
         z = torch.cat(parts, dim=-1).exp()
         return z * random_signs(z)
+
+
+@register_kl(ExponentialPower, ExponentialPower)
+def _kl_exponential_power(q: ExponentialPower, p: ExponentialPower) -> Tensor:
+    """Minus the entropy of q, plus the mean energy under p, plus p's log normaliser."""
+    energy = q._log_absolute_moment(p.p).exp() / p.scale
+    return (p.log_normalizer + energy - q.log_normalizer - 1 / q.p).to(**q._options)
+
+
+@register_kl(ExponentialPower, Normal)
+def _kl_exponential_power_normal(q: ExponentialPower, p: Normal) -> Tensor:
+    second_moment = q._log_absolute_moment(2).exp() + p.mean.square()
+    cross_entropy = 0.5 * second_moment / p.variance - p.log_prob(p.mean)
+    return (cross_entropy - q.log_normalizer - 1 / q.p).to(**q._options)
+
+
+@register_kl(IndependentSubspaces, IndependentSubspaces)
+def _kl_independent_subspaces(q: IndependentSubspaces, p: IndependentSubspaces) -> Tensor:
+    """With equal subspaces and exponents within them, one radius serves both."""
+    if q.sizes != p.sizes or not torch.equal(q.p.to(p.p), p.p):
+        raise NotImplementedError(
+            "KL(q || p) has a closed form where sizes and exponents within the subspaces agree; "
+            f"got sizes {q.sizes} and {p.sizes}, exponents {q.p.tolist()} and {p.p.tolist()}."
+        )
+    energy = q._log_radial_moment(q._n(q.p), p.p0).exp() / p.scale
+    terms = p.log_normalizer + energy - q.log_normalizer
+    kl = (terms.sum() - q.event_shape[0] / q.p0).to(**q._options)
+    return kl.expand(torch.broadcast_shapes(q.batch_shape, p.batch_shape))
