@@ -14,8 +14,11 @@ ASSIGNMENT ?= 01_foundations
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
 BUILD := $(BIN)/jupyter-book build . --path-output book --all -W -n --keep-going
 
-# One thread a process: tests run side by side, and results do not depend on the number of cores.
-test test-seeds execute assignments: export OMP_NUM_THREADS := 1
+# One thread a process: tests run side by side, results do not depend on the number of cores, and
+# threads of small networks would wait for each other (chapter 03 took eight times as long).
+test test-seeds execute assignments lab: export OMP_NUM_THREADS := 1
+test test-seeds execute assignments lab: export OPENBLAS_NUM_THREADS := 1
+test test-seeds execute assignments lab: export MKL_NUM_THREADS := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help

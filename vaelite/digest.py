@@ -1,7 +1,8 @@
 """Fingerprints of code that change when its meaning may change, and only then.
 
 A stored number and an executed chapter carry the digest of the code that made them.  The digest
-is taken of the syntax tree: comments, formatting and docstrings do not count, everything else does.
+is taken of the syntax tree: comments, formatting, docstrings and the wording of errors (strings
+inside a ``raise``) do not count, everything else does.
 """
 
 from __future__ import annotations
@@ -18,17 +19,12 @@ _IGNORED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
 def source_digest(source: str) -> str:
-    """Return the SHA-256 digest of Python source, up to comments, formatting and docstrings.
+    """Return the SHA-256 digest of the meaning of Python source (see the module's docstring).
 
     Raises:
         SyntaxError: if ``source`` is not valid Python.
     """
     return hashlib.sha256(_canonical(ast.parse(source)).encode()).hexdigest()
-
-
-def package_digest() -> str:
-    """Return one digest of all modules of ``vaelite``."""
-    return _combine(_modules())
 
 
 def modules_digest(*names: str, without: Iterable[str] = ()) -> str:
@@ -103,8 +99,11 @@ def _canonical(node: ast.AST) -> str:
     return "".join(_tokens(node))
 
 
-def _tokens(value: object) -> Iterator[str]:
-    if isinstance(value, ast.AST):
+def _tokens(value: object, in_raise: bool = False) -> Iterator[str]:
+    in_raise = in_raise or isinstance(value, ast.Raise)
+    if in_raise and _is_text(value):
+        yield "(wording)"
+    elif isinstance(value, ast.AST):
         yield f"({type(value).__name__}"
         for field, child in ast.iter_fields(value):
             if field in _IGNORED_FIELDS or child is None or child == []:
@@ -112,17 +111,24 @@ def _tokens(value: object) -> Iterator[str]:
             if field == "body" and _has_docstring(value):
                 child = child[1:]
             yield f" {field}="
-            yield from _tokens(child)
+            yield from _tokens(child, in_raise)
         # A constant None is the one field whose absence would hide a difference.
         yield " value=None)" if isinstance(value, ast.Constant) and value.value is None else ")"
     elif isinstance(value, list):
         yield "["
         for child in value:
-            yield from _tokens(child)
+            yield from _tokens(child, in_raise)
             yield ","
         yield "]"
     else:
         yield repr(value)
+
+
+def _is_text(value: object) -> bool:
+    """Tell whether a node is a string, formatted or not."""
+    return isinstance(value, ast.JoinedStr) or (
+        isinstance(value, ast.Constant) and isinstance(value.value, str)
+    )
 
 
 def _has_docstring(node: ast.AST) -> bool:

@@ -81,13 +81,14 @@
   // An equation that is wider than the page breaks where its author wrote \allowbreak; if that is
   // not enough, its number moves below it.
   const BREAK = /\\allowbreak(?![A-Za-z])\s*/g, TAG = /\\tag\{([^{}]*)\}/g;
+  const LINE = "\\\\ &\\quad {}";
   const broken = (tex) => {
     if (!tex.match(BREAK)) return tex;
-    if (/\\begin\{(align|aligned|alignat|split)\*?\}/.test(tex)) return tex.replace(BREAK, "\\\\ &\\quad ");
+    if (/\\begin\{(align|aligned|alignat|split)\*?\}/.test(tex)) return tex.replace(BREAK, LINE);
     return tex.replace(/(\\begin\{equation\*?\})([^]*?)((?:\\tag\{[^{}]*\}\s*)?\\end\{equation\*?\})/, (all, open, body, close) =>
-      `${open}\\begin{aligned}&${body.replace(BREAK, "\\\\ &\\quad ")}\\end{aligned}${close}`)
+      `${open}\\begin{aligned}&${body.replace(BREAK, LINE)}\\end{aligned}${close}`)
       .replace(/^(\s*\\\[)([^]*)(\\\]\s*)$/, (all, open, body, close) =>
-        body.match(BREAK) ? `${open}\\begin{aligned}&${body.replace(BREAK, "\\\\ &\\quad ")}\\end{aligned}${close}` : all);
+        body.match(BREAK) ? `${open}\\begin{aligned}&${body.replace(BREAK, LINE)}\\end{aligned}${close}` : all);
   };
   const below = (tex, box) => {
     const numbers = [...tex.matchAll(TAG)];
@@ -135,7 +136,10 @@
   };
 
   document.addEventListener("DOMContentLoaded", () => {
-    for (const box of document.querySelectorAll("div.math")) sources.set(box, box.textContent);
+    for (const box of document.querySelectorAll("div.math")) {
+      box.querySelector(".eqno")?.remove();  // Sphinx counts, too; the book's numbers stand in the TeX
+      sources.set(box, box.textContent);
+    }
     codeSwitch();
     boxKinds();
     captions();
