@@ -78,9 +78,9 @@
     }
   };
 
-  // An equation that is wider than the page breaks where its author wrote \allowbreak; if that is
+  // An equation that is wider than the page breaks where its author wrote \hspace{0pt}; if that is
   // not enough, its number moves below it.
-  const BREAK = /\\allowbreak(?![A-Za-z])\s*/g, TAG = /\\tag\{([^{}]*)\}/g;
+  const BREAK = /\\hspace\{0pt\}\s*/g, TAG = /\\tag\{([^{}]*)\}/g;
   const LINE = "\\\\ &\\quad {}";
   const broken = (tex) => {
     if (!tex.match(BREAK)) return tex;
@@ -110,7 +110,12 @@
     if (width === fitted || !window.MathJax?.typesetPromise) return;
     fitted = width;
     for (const box of document.querySelectorAll("div.math")) {
+      if (!sources.has(box)) {
+        const [formula] = MathJax.startup.document.getMathItemsWithin([box]);
+        sources.set(box, formula ? `\\[${formula.math}\\]` : "");
+      }
       const tex = sources.get(box);
+      if (!tex) continue;
       if (box.dataset.fit) {
         delete box.dataset.fit;
         delete box.dataset.number;
@@ -136,10 +141,6 @@
   };
 
   document.addEventListener("DOMContentLoaded", () => {
-    for (const box of document.querySelectorAll("div.math")) {
-      box.querySelector(".eqno")?.remove();  // Sphinx counts, too; the book's numbers stand in the TeX
-      sources.set(box, box.textContent);
-    }
     codeSwitch();
     boxKinds();
     captions();
