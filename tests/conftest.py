@@ -1,9 +1,13 @@
-"""Fixtures that several rooms of the tests share: a headless browser without a network."""
+"""Fixtures that several rooms share: a headless browser without a network, interruptions."""
 
 import shutil
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from vaelite.stack import Single, Stack
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [
@@ -89,3 +93,22 @@ def violations():
         ]
 
     return serious
+
+
+@pytest.fixture
+def stop(monkeypatch):
+    """Something happens after a given step, by default ctrl-C; ``stop.steps`` counts all steps."""
+    happens = SimpleNamespace(at=None, event=lambda: signal.raise_signal(signal.SIGINT), steps=0)
+
+    def counted(after_step):
+        def call(self, batch, carry):
+            after_step(self, batch, carry)
+            happens.steps += 1
+            if happens.steps == happens.at:
+                happens.event()
+
+        return call
+
+    for kind in (Single, Stack):
+        monkeypatch.setattr(kind, "after_step", counted(kind.after_step))
+    return happens

@@ -147,7 +147,7 @@ class Noisy(nn.Module):
         square = deep.square().mean() + flat.square().mean()
         return self.weight * square, {"square": square}
 
-    def after_step(self, batch):
+    def after_step(self, batch, carry):
         with torch.no_grad():
             self.frozen.add_(0.1 * torch.randn(D) + batch.mean())
 
@@ -188,18 +188,10 @@ def test_divergence_names_the_run_the_step_and_the_part(data):
         together(make, data, [(4, 1.0), (4, math.inf), (5, 1.0)])
 
 
-def test_ctrl_c_stops_after_the_step(data):
-    class Interrupted(VAE):
-        count = 0
-
-        def after_step(self, batch):
-            self.count += 1
-            if self.count == 7:
-                signal.raise_signal(signal.SIGINT)
-
-    handler = signal.getsignal(signal.SIGINT)
+def test_ctrl_c_stops_after_the_step(data, stop):
+    stop.at, handler = 7, signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt, match="stopped after step 7 of 20"):
-        together(lambda seed: Interrupted.mlp(*SHAPE), data, [0])
+        together(MAKERS["vae"], data, [0])
     assert signal.getsignal(signal.SIGINT) is handler
 
 
@@ -250,11 +242,11 @@ def test_a_loss_that_vmap_cannot_run_is_explained(data):
         def kl(self, mean, log_var, z):
             return super().kl(mean, log_var, z) if mean.sum() > 0 else mean.sum(-1)
 
-    class Bernoulli(StandardNormal):
+    class InPlace(StandardNormal):
         def kl(self, mean, log_var, z):
-            return torch.bernoulli(torch.sigmoid(mean)).sum(-1)
+            return super().kl(mean, log_var, z) + torch.empty_like(mean).exponential_().sum(-1)
 
-    for cls in (Branching, Bernoulli):
+    for cls in (Branching, InPlace):
         with pytest.raises(RuntimeError) as caught:
             together(lambda seed, cls=cls: VAE.mlp(*SHAPE, prior=cls(D)), data, [0, 1])
         assert "fit_seeds runs VAE.loss" in caught.value.__notes__[0]
@@ -285,22 +277,10 @@ STEPS, RUNS = 12, [3, 4, 5]  # with two at once: groups of two and one, 24 steps
 RESUMABLE = ["vae", "FactorVAE", "ISA-VAE"]
 
 
-class Stopper:
-    """A schedule that is asked once a step, and once stops the training."""
-
-    def __init__(self, at=None, event=lambda: signal.raise_signal(signal.SIGINT)):
-        self.at, self.event, self.calls = at, event, 0
-
-    def __call__(self, step):
-        self.calls += 1
-        if self.calls == self.at:
-            self.event()
-        return 1.0 + 0.1 * step
-
-
-def stoppable(name, data, stopper, runs=RUNS, **options):
-    options = {"steps": STEPS, "at_once": 2, "log_every": 5, **options}
-    return together(MAKERS[name], data, runs, schedules={"beta": stopper}, **options)
+def stoppable(name, data, runs=RUNS, **options):
+    schedules = {"beta": lambda step: 1.0 + 0.1 * step}
+    options = {"steps": STEPS, "at_once": 2, "log_every": 5, "schedules": schedules, **options}
+    return together(MAKERS[name], data, runs, **options)
 
 
 def assert_exactly_equal(one, other):
@@ -328,97 +308,114 @@ def assert_same_state(one, other):
 
 @pytest.mark.parametrize("name", RESUMABLE)
 @pytest.mark.parametrize("at", [4, 12, 17, 24])
-def test_ctrl_c_leaves_a_checkpoint_that_resumes_exactly(name, at, data, tmp_path):
+def test_ctrl_c_leaves_a_checkpoint_that_resumes_exactly(name, at, data, tmp_path, stop):
     """Inside a first group, at its end, inside a second group, after the last step of all."""
     path = tmp_path / "deep" / "runs.pt"
-    whole = stoppable(name, data, Stopper())
-    done = at - STEPS * (at > STEPS)
+    stop.at, done = at, at - STEPS * (at > STEPS)
     with pytest.raises(KeyboardInterrupt, match=f"stopped after step {done} of 12; resume=True"):
-        stoppable(name, data, Stopper(at), checkpoint=path)
+        stoppable(name, data, checkpoint=path)
     assert [file.name for file in path.parent.iterdir()] == ["runs.pt"]
-    counter = Stopper()
-    resumed = stoppable(name, data, counter, checkpoint=path, resume=True)
-    assert_exactly_equal(resumed, whole)
-    assert counter.calls == 2 * STEPS - at + (2 if at > STEPS else 1)  # one more at each return
+    resumed = stoppable(name, data, checkpoint=path, resume=True)
+    assert stop.steps == 2 * STEPS
+    assert_exactly_equal(resumed, stoppable(name, data))
 
 
 @pytest.mark.parametrize("name", RESUMABLE)
 @pytest.mark.parametrize("at", [3, 13, 20])
-def test_a_killed_call_goes_on_from_the_last_checkpoint(name, at, data, tmp_path):
-    path = tmp_path / "runs.pt"
-    whole = stoppable(name, data, Stopper())
-
+def test_a_killed_call_goes_on_from_the_last_checkpoint(name, at, data, tmp_path, stop):
     def kill():
         raise SystemExit
 
+    path = tmp_path / "runs.pt"
+    stop.at, stop.event = at, kill
     with pytest.raises(SystemExit):
-        stoppable(name, data, Stopper(at, kill), checkpoint=path, checkpoint_seconds=0.0)
+        stoppable(name, data, checkpoint=path, checkpoint_seconds=0.0)
     assert sum(group["step"] for group in torch.load(path)["groups"]) == at - 1
-    assert_exactly_equal(stoppable(name, data, Stopper(), checkpoint=path, resume=True), whole)
+    resumed = stoppable(name, data, checkpoint=path, resume=True)
+    assert_exactly_equal(resumed, stoppable(name, data))
 
 
 def test_resume_returns_what_is_complete_and_starts_where_nothing_is(data, tmp_path):
     path = tmp_path / "runs.pt"
-    first = stoppable("FactorVAE", data, Stopper(), checkpoint=path, resume=True)
+    first = stoppable("FactorVAE", data, checkpoint=path, resume=True)
     before = path.read_bytes()
-    second = stoppable("FactorVAE", data, Stopper(), checkpoint=path, resume=True)
+    second = stoppable("FactorVAE", data, checkpoint=path, resume=True)
     assert_exactly_equal(second, first)
     assert path.read_bytes() == before
     assert second[1][0].seconds >= first[1][0].seconds > 0
 
 
-def test_a_resumed_call_keeps_the_groups_that_it_finds(data, tmp_path, monkeypatch):
+def test_a_resumed_call_keeps_the_groups_that_it_finds(data, tmp_path, monkeypatch, stop):
     path = tmp_path / "runs.pt"
-    whole = stoppable("vae", data, Stopper(), at_once=1)
+    stop.at = 16
     with monkeypatch.context() as scarce:
         scarce.setattr("vaelite.training._CPU_BUDGET", 1)
         with pytest.raises(KeyboardInterrupt):
-            stoppable("vae", data, Stopper(16), at_once=None, checkpoint=path)
-    resumed = stoppable("vae", data, Stopper(), at_once=None, checkpoint=path, resume=True)
-    assert_exactly_equal(resumed, whole)
+            stoppable("vae", data, at_once=None, checkpoint=path)
+    resumed = stoppable("vae", data, at_once=None, checkpoint=path, resume=True)
+    assert_exactly_equal(resumed, stoppable("vae", data, at_once=1))
 
 
 def test_a_checkpoint_of_other_runs_is_refused(data, tmp_path):
     path = tmp_path / "runs.pt"
-    stoppable("vae", data, Stopper(), checkpoint=path)
+    stoppable("vae", data, checkpoint=path)
+    content = path.read_bytes()
 
     def again(name="vae", data=data, runs=RUNS, **options):
-        return stoppable(name, data, Stopper(), runs, checkpoint=path, resume=True, **options)
+        return stoppable(name, data, runs, checkpoint=path, resume=True, **options)
 
     for options, message in [
         ({"runs": [3, 4, 6]}, "seeds was 3; 4; 5, and is 3; 4; 6 now"),
         ({"steps": 13}, "steps was 12, and is 13 now"),
-        ({"lr": 1e-3}, "lr was 0.01, and is 0.001 now"),
+        ({"lr": 1e-3}, r"lr was 0\.01, and is 0\.001 now"),
         ({"batch_size": 10}, "batch_size was 11, and is 10 now"),
         ({"data": data[1:]}, "data was 37, and is 36 now"),
+        ({"data": data.flip(0)}, "digest of the data was .*, and is"),
         ({"at_once": 3}, "at_once was 2, and is 3 now"),
+        ({"name": "ISA-VAE"}, "class of prior was StandardNormal, and is ISAPrior now"),
+        (
+            {"schedules": {"beta": Linear(1, 2, 3)}},
+            r"schedule beta at step 1 was 1\.1, and is 1\.3",
+        ),
     ]:
         with pytest.raises(ValueError, match=f"belongs to another run: {message}"):
             again(**options)
-    with pytest.raises(ValueError, match=r"another model: prior\.raw_p is absent there and \(2,\)"):
-        again("ISA-VAE")
     with pytest.raises(ValueError, match="function was fit_seeds, and is fit now"):
         alone(MAKERS["vae"], data, 3, checkpoint=path, resume=True)
-    alone(MAKERS["vae"], data, 3, checkpoint=path)
-    with pytest.raises(ValueError, match="function was fit, and is fit_seeds now"):
-        again()
+    with pytest.raises(ValueError, match="function was fit_seeds, and is fit now; name another"):
+        alone(MAKERS["vae"], data, 3, checkpoint=path)
+    assert path.read_bytes() == content
 
 
-def test_a_damaged_or_foreign_file_is_named(data, tmp_path):
+def test_one_run_of_many_that_was_made_otherwise_is_refused(data, tmp_path):
     path = tmp_path / "runs.pt"
-    stoppable("vae", data, Stopper(), checkpoint=path)
+    betas = {3: 1.0, 4: 2.0}
+
+    def make(seed):
+        return VAE.mlp(*SHAPE, beta=betas[seed])
+
+    together(make, data, [3, 4], checkpoint=path)
+    betas[4] = 2.5
+    with pytest.raises(ValueError, match=r"run 4: beta was 2\.0, and is 2\.5 now"):
+        together(make, data, [3, 4], checkpoint=path, resume=True)
+
+
+def test_a_damaged_or_foreign_file_is_named(data, tmp_path, stop):
+    path = tmp_path / "runs.pt"
+    stoppable("vae", data, checkpoint=path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ValueError, match=r"runs\.pt is damaged or no checkpoint; delete it"):
-        stoppable("vae", data, Stopper(), checkpoint=path, resume=True)
+    stop.steps = 0
+    for resume in (True, False):
+        with pytest.raises(ValueError, match=r"runs\.pt is damaged or no checkpoint; delete it"):
+            stoppable("vae", data, checkpoint=path, resume=resume)
     torch.save({"step": 3}, path)
     with pytest.raises(ValueError, match="was not written by fit or fit_seeds"):
-        stoppable("vae", data, Stopper(), checkpoint=path, resume=True)
-    never = Stopper()
+        stoppable("vae", data, checkpoint=path, resume=True)
     with pytest.raises(OSError, match=r"checkpoint .* cannot be written"):
-        stoppable("vae", data, never, checkpoint=tmp_path)
+        stoppable("vae", data, checkpoint=tmp_path)
     with pytest.raises(ValueError, match="resume is True, but checkpoint names no file"):
-        stoppable("vae", data, never, resume=True)
-    assert never.calls == 0
+        stoppable("vae", data, resume=True)
+    assert stop.steps == 0
 
 
 def test_weights_that_break_are_caught_before_they_are_saved(data, tmp_path):
@@ -429,7 +426,7 @@ def test_weights_that_break_are_caught_before_they_are_saved(data, tmp_path):
             loss, parts = super().loss(batch, noise)
             return loss + torch.sqrt(self.broken * self.decoder[0].weight.sum()), parts
 
-        def after_step(self, batch):
+        def after_step(self, batch, carry):
             self.steps += 1
             if self.steps == 6 and self.seed == 4:
                 self.broken.zero_()

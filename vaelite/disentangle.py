@@ -206,8 +206,8 @@ class FactorVAE(VAE):
         }
 
     @torch.no_grad()
-    def after_step(self, batch: Tensor) -> None:
-        """Let the discriminator take its step."""
+    def after_step(self, batch: Tensor, carry: None = None) -> None:
+        """Let the discriminator take its step, on fresh encodings by the moved encoder."""
         mean, log_var = self.encode(batch)
         first, second = (self.sample_posterior(mean, log_var) for _ in range(2))
         self.discriminator.step(first, permute_dimensions(second))

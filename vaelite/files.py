@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 
 def check_writable(path: str | os.PathLike, what: str) -> None:
     """Raise now if :func:`replacing` could not write ``path`` later, when the work is done.
@@ -52,3 +57,35 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: str | os.PathLike, what: str) -> Iterator[None]:
+    """Keep other processes that ask for the same lock away from ``path`` inside the block.
+
+    The lock is a file beside it, ``.NAME.lock``, which is gone afterwards; one that a killed
+    process left behind is no hindrance.  Without POSIX locks (on Windows) nothing is locked.
+
+    Args:
+        path: the file to be kept; its folder is there.
+        what: its name in the message, such as ``checkpoint``.
+
+    Raises:
+        OSError: if somebody else holds the lock.
+    """
+    if fcntl is None:
+        yield
+        return
+    path = Path(path)
+    lock = path.with_name(f".{path.name}.lock")
+    with open(lock, "wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OSError(
+                f"{what} {path} is in use by another run; wait for it, or name another file."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)

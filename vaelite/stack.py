@@ -1,4 +1,4 @@
-r"""Many models of one architecture as one stack: what :func:`vaelite.training.fit_seeds` trains.
+r"""Models in training: one alone, or many of one architecture as one stack.
 
 A small network leaves a processor idle: most of a training step goes into starting operations, not
 into arithmetic.  S models whose parameters lie on top of each other need as many operations as
@@ -14,7 +14,9 @@ generator.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,8 +27,77 @@ from torch._functorch.pyfunctorch import temporarily_pop_interpreter_stack
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
+from vaelite.batches import Source, map_tensors
+from vaelite.streams import noise_from
 
-class Stack:
+Outcome = tuple[Tensor, Mapping[str, Tensor], Any]
+
+
+class Single:
+    """One model in training, seen as :class:`Stack` shows many.
+
+    Args:
+        model: a module with ``loss(batch)``.
+
+    Raises:
+        ValueError: if ``after_step_parameters`` names what is none of its parameters, or there
+            is no ``after_step``, or nothing is left to Adam.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.models = [model]
+        self.parameters: dict[str, Tensor] = dict(model.named_parameters())
+        self.own = [_Tensors(model)]
+        self.moved_by_after_step = _declared(model)
+
+    def find_numbers(self, scheduled: Iterable[str] | None = None) -> None:
+        """Look for numbers in which models differ; one differs in none."""
+
+    def batch(self, source: Source, rows: Sequence[Sequence[Tensor]], dtype: torch.dtype) -> Any:
+        """Select a batch for each model.
+
+        Args:
+            source: the data.
+            rows: for each data set, and in it for each model, indices.
+            dtype: what the models compute with.
+        """
+        return source.batch([of_models[0] for of_models in rows], dtype)
+
+    def adams(self) -> list[Tensor]:
+        """Return the parameters that Adam moves, frozen ones included: it passes over them."""
+        others = self.moved_by_after_step
+        return [tensor for name, tensor in self.parameters.items() if name not in others]
+
+    def losses(self, batch: Any) -> Outcome:
+        """Return what ``loss`` returns: the loss, its parts, and what it carries, detached."""
+        return _outcome(self.models[0].loss(batch))
+
+    def clear_gradients(self) -> None:
+        """Forget the gradients of the step before."""
+        for tensor in self.parameters.values():
+            tensor.grad = None
+
+    def after_step(self, batch: Any, carry: Any) -> None:
+        """Call each model's ``after_step``, and take up what it assigned."""
+        if hasattr(self.models[0], "after_step"):
+            self.each(lambda model, _: model.after_step(batch, carry), "after_step")
+
+    def each(self, function: Callable[[nn.Module, int], Any], what: str) -> None:
+        """Call a function of each model and its number, with the model's own noise.
+
+        Parameters that the function assigns anew are copied to where the optimiser finds them.
+
+        Raises:
+            ValueError: if it adds, removes or reshapes a parameter or a buffer.
+        """
+        function(self.models[0], 0)
+        self.own[0].adopt(what, buffers=False)
+
+    def release(self) -> None:
+        """Let go of the model; there is nothing to do."""
+
+
+class Stack(Single):
     """Models of one architecture whose parameters and buffers are slices of shared tensors.
 
     Until :meth:`release` the models stay usable: what changes the stack changes them, and the
@@ -36,52 +107,115 @@ class Stack:
         models: S modules with ``loss(batch)``, in the same mode and on the same device.  They may
             differ in the values of parameters and buffers, and in attributes that are numbers,
             such as ``beta``.
-        generators: one for each model: the source of its noise.
+        noise: generators for each model, of the CPU and where that is in use of the GPU: the
+            source of its noise.
 
     Raises:
         ValueError: if the models differ in anything else, or share parameters.
     """
 
-    def __init__(self, models: Sequence[nn.Module], generators: Sequence[torch.Generator]) -> None:
-        self.models, self.generators = list(models), list(generators)
+    def __init__(
+        self, models: Sequence[nn.Module], noise: Sequence[Sequence[torch.Generator]]
+    ) -> None:
+        self.models, self.noise = list(models), list(noise)
         self.template = models[0]
+        self.scheduled: set[str] = set()
         _check_architecture(self.models)
+        self.moved_by_after_step = _declared(self.template)
         self.parameters = _stacked([dict(model.named_parameters()) for model in models])
         self.buffers = _stacked([dict(model.named_buffers()) for model in models])
-        reference = next(iter(self.parameters.values()))
-        self.numbers = _differing_numbers(self.models, reference)
+        self.own = [_Tensors(model) for model in models]
+        each = [dict(model.named_parameters()) for model in models]
+        self.owned = [(t, [named[name] for named in each]) for name, t in self.parameters.items()]
+        self.device = next(iter(self.parameters.values())).device
+        self.find_numbers()
         self._loss = _Loss(self.template)
         self._losses = torch.vmap(self._one)
 
-    def losses(self, batch: tuple[Tensor, ...], single: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    def find_numbers(self, scheduled: Iterable[str] | None = None) -> None:
+        """Look again in which numbers the models differ.
+
+        Args:
+            scheduled: attributes that are set to the same value for all before each step.
+        """
+        self.scheduled = self.scheduled if scheduled is None else set(scheduled)
+        reference = next(iter(self.parameters.values()))
+        self.numbers = _differing_numbers(self.models, reference, self.scheduled)
+
+    def batch(self, source: Source, rows: Sequence[Sequence[Tensor]], dtype: torch.dtype) -> Any:
+        """Select a batch for each model; they lie on top of each other, ``(S, B, ...)``."""
+        return source.batch(
+            [torch.cat(list(of_models)) for of_models in rows],
+            dtype,
+            lambda batch: batch.unflatten(0, (len(self.models), -1)),
+        )
+
+    def losses(self, batch: Any) -> Outcome:
         """Return what ``loss`` returns, for all models at once.
 
         Args:
-            batch: tensors ``(S, B, ...)``.
-            single: whether ``loss`` takes the only one of them, and not a tuple.
+            batch: tensors ``(S, B, ...)``, alone or in tuples.
 
         Returns:
-            Losses and parts, ``(S,)`` each.  The gradient of the sum of the losses holds the
-            gradients of all models, since no model sees another.
+            Losses and parts, ``(S,)`` each, and what the losses carry, stacked.  The gradient of
+            the sum of the losses holds the gradients of all models, since no model sees another.
         """
         try:
-            return self._losses(
-                self.parameters,
-                self.buffers,
-                self.numbers,
-                batch[0] if single else batch,
-            )
+            loss, parts, carry = self._losses(self.parameters, self.buffers, self.numbers, batch)
         except RuntimeError as error:
             error.add_note(
                 f"fit_seeds runs {type(self.template).__name__}.loss for all models at once, "
-                "with torch.vmap: loss may neither branch on the values of tensors nor draw other "
-                "noise than torch.randn and torch.rand."
+                "with torch.vmap: loss may neither branch on the values of tensors nor fill "
+                "tensors with noise in place (as Tensor.normal_ does); torch.randn, torch.rand, "
+                "torch.bernoulli, dropout and the like are fine."
             )
             raise
+        return loss, parts, carry[0] if carry else None
 
-    def trained(self) -> list[Tensor]:
-        """The stacked parameters, for an optimiser."""
-        return [tensor for tensor in self.parameters.values() if tensor.requires_grad]
+    def after_step(self, batch: Any, carry: Any) -> None:
+        """Call each model's ``after_step`` with its slice of everything, gradients included."""
+        if not hasattr(self.template, "after_step"):
+            return
+        slices = [(t, t.grad, owned) for t, owned in self.owned if t.grad is not None]
+        for _, gradients, owned in slices:
+            for parameter, gradient in zip(owned, gradients, strict=True):
+                parameter.grad = gradient
+
+        def call(model: nn.Module, index: int) -> None:
+            own = map_tensors(lambda tensor: tensor[index], batch)
+            kept = None if carry is None else map_tensors(lambda tensor: tensor[index], carry)
+            model.after_step(own, kept)
+
+        self.each(call, "after_step")
+        for _, _, owned in slices:
+            for parameter in owned:
+                parameter.grad = None
+
+    def each(self, function: Callable[[nn.Module, int], Any], what: str) -> None:
+        """Call a function of each model and its number, with the model's own noise.
+
+        What it assigns anew is copied back into the stack, numbers are looked at again.
+
+        Raises:
+            ValueError: if it adds, removes or reshapes a parameter or a buffer, or freezes a
+                parameter in some models only.
+        """
+        changed = False
+        for index, (model, noise, own) in enumerate(
+            zip(self.models, self.noise, self.own, strict=True)
+        ):
+            before = own.attributes()
+            with noise_from(noise, self.device):
+                function(model, index)
+            own.adopt(what, buffers=True)
+            changed |= not _identical(before, own.attributes())
+        for tensor, owned in self.owned:
+            flags = {parameter.requires_grad for parameter in owned}
+            if len(flags) > 1:
+                raise ValueError(f"{what} must freeze the same parameters in all models.")
+            tensor.requires_grad_(flags.pop())
+        if changed:
+            self.find_numbers()
 
     def release(self) -> None:
         """Give every model tensors of its own again."""
@@ -95,7 +229,7 @@ class Stack:
         buffers: dict[str, Tensor],
         numbers: dict[tuple[str, str], Tensor],
         batch: Any,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, dict[str, Tensor], tuple]:
         """One model's loss, as ``vmap`` sees it."""
         tensors = {f"model.{name}": value for name, value in {**parameters, **buffers}.items()}
         attributes = [(self.template.get_submodule(name), key) for name, key in numbers]
@@ -103,11 +237,121 @@ class Stack:
         for (module, key), value in zip(attributes, numbers.values(), strict=True):
             vars(module)[key] = value
         try:
-            with _Translation(self.generators, parameters):
+            with _Translation(self.noise, self.device, parameters):
                 return functional_call(self._loss, tensors, (batch,))
         finally:
             for (module, key), value in zip(attributes, before, strict=True):
                 vars(module)[key] = value
+
+
+class _Tensors:
+    """The parameters and buffers that a model has when training begins, and where they lie."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.tables = [
+            (path, table, dict(table), table is module._parameters)
+            for path, module in model.named_modules()
+            for table in (module._parameters, module._buffers)
+        ]
+        self.places = {
+            id(tensor): (tensor.data_ptr(), tensor.data)
+            for _, _, before, _ in self.tables
+            for tensor in before.values()
+            if tensor is not None
+        }
+        self.modules = list(model.modules())
+
+    def attributes(self) -> list[dict[str, Any]]:
+        """Return all attributes, module by module."""
+        return [dict(vars(module)) for module in self.modules]
+
+    @torch.no_grad()
+    def adopt(self, what: str, buffers: bool) -> None:
+        """Put tensors that were assigned anew back into their places, with the new values.
+
+        Args:
+            what: who assigned them, for the message.
+            buffers: whether buffers have places too, as they do in a stack.
+        """
+        moved = []
+        for path, table, before, of_parameters in self.tables:
+            if table.keys() != before.keys():
+                name, *_ = table.keys() ^ before.keys()
+                raise ValueError(
+                    f"{what} adds or removes {_join(path, name)}; "
+                    "parameters and buffers are made in the constructor."
+                )
+            for key, was in before.items():
+                now = table[key]
+                if now is was and (now is None or now.data_ptr() == self.places[id(was)][0]):
+                    continue
+                kinds = [_kind(self.places[id(was)][1] if was is not None else None), _kind(now)]
+                if kinds[0] != kinds[1]:
+                    raise ValueError(
+                        f"{what} must leave {_join(path, key)} what it is, {kinds[0]}; "
+                        f"it assigns {kinds[1]}."
+                    )
+                if of_parameters or buffers:
+                    moved.append((table, key, was, now.detach().clone(), now.requires_grad))
+        for table, key, was, values, wants_gradient in moved:
+            was.data = self.places[id(was)][1]
+            was.copy_(values)
+            was.requires_grad_(wants_gradient)
+            table[key] = was
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _kind(tensor: Tensor | None) -> str:
+    return "None" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}"
+
+
+def _identical(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> bool:
+    """Whether attributes are the very same objects; names with an underscore do not count."""
+    for before, after in zip(one, other, strict=True):
+        if len(before) != len(after) or not all(map(operator.is_, before.values(), after.values())):
+            public = [key for key in {**before, **after} if not key.startswith("_")]
+            if any(before.get(key, _ABSENT) is not after.get(key, _ABSENT) for key in public):
+                return False
+    return True
+
+
+_ABSENT = object()
+
+
+def _declared(model: nn.Module) -> set[str]:
+    """Return the names of the parameters that ``after_step`` moves."""
+    wanted = list(getattr(model, "after_step_parameters", list)())
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    if not all(id(parameter) in names for parameter in wanted):
+        raise ValueError("after_step_parameters must name parameters of the model.")
+    if wanted and not hasattr(model, "after_step"):
+        raise ValueError("after_step_parameters leaves parameters to after_step, which is missing.")
+    if len(wanted) == len(names):
+        raise ValueError("after_step_parameters must leave at least one parameter to Adam.")
+    return {names[id(parameter)] for parameter in wanted}
+
+
+def _outcome(output: Any) -> Outcome:
+    """Return the three things that a loss may return, in their checked form."""
+    if not (isinstance(output, tuple) and len(output) in (2, 3)):
+        raise TypeError(
+            "loss must return (loss, parts) or (loss, parts, carry); "
+            f"got {type(output).__name__}{f' of {len(output)}' * isinstance(output, tuple)}."
+        )
+    loss, parts, *carry = output
+    if not isinstance(parts, Mapping):
+        raise TypeError(f"loss must return its parts by name; got {type(parts).__name__}.")
+    for name, value in {"loss": loss, **parts}.items():
+        if not isinstance(value, Tensor) or value.ndim:
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"loss must return scalar tensors; {name} is {found}.")
+    if not carry or carry[0] is None:
+        return loss, parts, None
+    return loss, parts, map_tensors(Tensor.detach, carry[0], "what loss carries to after_step")
 
 
 class _Loss(nn.Module):
@@ -116,9 +360,26 @@ class _Loss(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        modules = dict(model.named_modules())
+        self._tables = [
+            (path, table)
+            for path, module in modules.items()
+            for table in (vars(module), module._buffers, module._parameters)
+        ]
 
-    def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.model.loss(batch)
+    def forward(self, batch: Any) -> tuple[Tensor, dict[str, Tensor], tuple]:
+        before = [list(table.items()) for _, table in self._tables]
+        loss, parts, carry = _outcome(self.model.loss(batch))
+        for (path, table), entries in zip(self._tables, before, strict=True):
+            if len(entries) != len(table) or any(table[key] is not old for key, old in entries):
+                old = dict(entries)
+                key = next(k for k in table if k not in old or table[k] is not old[k])
+                raise ValueError(
+                    f"loss assigns {_join(path, key)}, which fit_seeds cannot keep "
+                    "for each model: return what after_step needs as carry, and keep what changes "
+                    "in buffers that after_step assigns."
+                )
+        return loss, dict(parts), () if carry is None else (carry,)
 
 
 def _on_stack(count: int, function: Callable, *tensors: Tensor | None) -> Tensor:
@@ -141,10 +402,13 @@ class _Translation(TorchFunctionMode):
     """Say a few of torch's functions in terms of the stack."""
 
     def __init__(
-        self, generators: Sequence[torch.Generator], parameters: dict[str, Tensor]
+        self,
+        noise: Sequence[Sequence[torch.Generator]],
+        device: torch.device,
+        parameters: dict[str, Tensor],
     ) -> None:
         super().__init__()
-        self.generators = generators
+        self.noise, self.device, self.count = noise, device, len(noise)
         self.parameters = {id(parameter) for parameter in parameters.values()}
         self.frozen: dict[int, Tensor] = {}
 
@@ -157,20 +421,56 @@ class _Translation(TorchFunctionMode):
         if self.frozen:
             args, kwargs = self._replaced(args), self._replaced(kwargs)
         if function is F.linear:
-            return _on_stack(len(self.generators), _linear, *_linear_arguments(*args, **kwargs))
+            return _on_stack(self.count, _linear, *_linear_arguments(*args, **kwargs))
         if function is F.binary_cross_entropy_with_logits and _is_plain(*args, **kwargs):
-            return _on_stack(len(self.generators), _cross_entropy, *args)
+            return _on_stack(self.count, _cross_entropy, *args)
         if function in _LIKE:
             kwargs = {"dtype": args[0].dtype, "device": args[0].device, **kwargs}
             function, args = _LIKE[function], (args[0].shape,)
         if function in _LIKE.values() and kwargs.get("generator") is None:
-            return _on_stack(len(self.generators), lambda: self._draw(function, *args, **kwargs))
+            return _on_stack(self.count, lambda: self._draw(function, *args, **kwargs))
+        if function in _RANDOM and kwargs.get("generator") is None:
+            return self._one_by_one(function, args, kwargs)
         return function(*args, **kwargs)
 
     def _draw(
         self, function: Callable, *args: Any, generator: None = None, **kwargs: Any
     ) -> Tensor:
-        return torch.stack([function(*args, generator=g, **kwargs) for g in self.generators])
+        device = torch.device(kwargs.get("device") or torch.get_default_device())
+        which = 0 if device.type == "cpu" else -1
+        return torch.stack([function(*args, generator=g[which], **kwargs) for g in self.noise])
+
+    def _one_by_one(self, function: Callable, args: tuple, kwargs: dict) -> Tensor:
+        """Call a function that draws noise with each model's slices and each model's generator."""
+        given: list[Tensor] = []
+
+        def number(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                given.append(value)
+                return _Slot(len(given) - 1)
+            if type(value) in (list, tuple):
+                return type(value)(map(number, value))
+            return value
+
+        args, kwargs = number(args), {key: number(value) for key, value in kwargs.items()}
+
+        def fill(value: Any, slices: list[Tensor]) -> Any:
+            if isinstance(value, _Slot):
+                return slices[value.index]
+            if type(value) in (list, tuple):
+                return type(value)(fill(item, slices) for item in value)
+            return value
+
+        def call(*stacked: Tensor) -> Tensor:
+            drawn = []
+            for index, noise in enumerate(self.noise):
+                slices = [tensor[index] for tensor in stacked]
+                own = {key: fill(value, slices) for key, value in kwargs.items()}
+                with noise_from(noise, self.device):
+                    drawn.append(function(*fill(args, slices), **own))
+            return torch.stack(drawn)
+
+        return _on_stack(self.count, call, *given)
 
     def _flag(self, function: Callable, parameter: Tensor, wanted: bool = True) -> Any:
         """Read or set ``requires_grad``; without gradient, a parameter is replaced where used."""
@@ -194,6 +494,33 @@ class _Translation(TorchFunctionMode):
 
 _FLAGS = (Tensor.requires_grad_, Tensor.requires_grad.__get__)
 _LIKE = {torch.randn_like: torch.randn, torch.rand_like: torch.rand}
+# What else draws noise and returns a tensor.
+_RANDOM = {
+    torch.bernoulli,
+    Tensor.bernoulli,
+    torch.multinomial,
+    Tensor.multinomial,
+    torch.normal,
+    torch.poisson,
+    torch.randint,
+    torch.randint_like,
+    torch.randperm,
+    torch.dropout,
+    F.dropout,
+    F.dropout1d,
+    F.dropout2d,
+    F.dropout3d,
+    F.alpha_dropout,
+    F.feature_alpha_dropout,
+    F.gumbel_softmax,
+}
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """The place of a tensor among a function's arguments."""
+
+    index: int
 
 
 def _linear_arguments(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple:
@@ -259,7 +586,9 @@ def _stacked(tensors: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return stack
 
 
-def _differing_numbers(models: list[nn.Module], like: Tensor) -> dict[tuple[str, str], Tensor]:
+def _differing_numbers(
+    models: list[nn.Module], like: Tensor, scheduled: set[str]
+) -> dict[tuple[str, str], Tensor]:
     """Attributes that are numbers and not the same in all models, ``(S,)`` each."""
     numbers = {}
     for name, module in models[0].named_modules():
@@ -267,14 +596,16 @@ def _differing_numbers(models: list[nn.Module], like: Tensor) -> dict[tuple[str,
         for key, value in vars(module).items():
             if key.startswith("_") or isinstance(value, torch.optim.Optimizer):
                 continue
+            if not name and key in scheduled:
+                continue
             values = [vars(other).get(key) for other in others]
             if all(_same(value, other) for other in values):
                 continue
             if not all(type(other) in (int, float) for other in values):
-                where = f"{name}.{key}" if name else key
                 raise ValueError(
-                    f"the models differ in {where}, which is no number; "
-                    "train runs that differ in it by separate calls."
+                    f"the models differ in {_join(name, key)}, which is no number; "
+                    "train runs that differ in it by separate calls, and keep what after_step "
+                    "changes in buffers."
                 )
             numbers[name, key] = torch.tensor(values, dtype=like.dtype, device=like.device)
     return numbers

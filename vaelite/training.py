@@ -1,36 +1,53 @@
 """Training: one loop for every model of the book, on the CPU and on the GPU.
 
-The loop asks two things of a model: ``loss(batch)``, which returns the scalar to minimise and its
-named parts in nats a datum, and, where a method has a second update beside the gradient step,
-``after_step(batch)``.  A model with ``validate(data)`` sees the whole data set once before the
-first step.
+What training asks of a model; only the first is required.
+
+``loss(batch)``
+    The scalar to minimise and its named parts, in nats a datum: ``(loss, parts)``; or
+    ``(loss, parts, carry)``, where ``carry`` holds tensors that the second update needs, such as
+    this batch's encodings, in tuples, lists or dictionaries.
+``after_step(batch, carry)``
+    A second update, after Adam's step.  ``carry`` is what ``loss`` carried, detached, or None.  It
+    may change buffers and parameters in place, or assign new ones to their names.
+``after_step_parameters()``
+    The parameters that ``after_step`` moves.  Adam leaves them alone; ``.grad`` of each is its
+    gradient of the loss that this step minimised.
+``validate(data)``
+    A look at the whole data set, before the first step.
+``dataset_size``
+    An attribute that must be the number of data.
+
+State that changes is a buffer.  Noise comes from torch's global generator.
+
+What training asks of data: a tensor; a tuple of tensors with equally many rows, which are paired;
+or :class:`vaelite.batches.Unpaired` data sets of different sizes.  What comes one after the other
+(pretrain, seed the clusters, train) is a list of :class:`Phase`.  :func:`fit` trains one model,
+:func:`fit_seeds` many at once, and each of those is what it would be alone.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
-from pathlib import Path
+from numbers import Real
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from vaelite._validation import check_count
-from vaelite.files import check_writable, replacing
-from vaelite.nets import as_float
-from vaelite.packed import PackedImages
-from vaelite.stack import Stack, bytes_needed
+from vaelite.batches import Source
+from vaelite.checkpoint import Checkpoint, describe, interrupt_flag, numbers, set_numbers
+from vaelite.history import History, Log
+from vaelite.stack import Single, Stack, bytes_needed
+from vaelite.streams import Batches, global_noise, own_noise, stream
 
 Schedule = Callable[[int], float]
 
@@ -61,40 +78,46 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class History:
-    """What happened during training.
+class Phase:
+    """A part of a training run; what it leaves open is as the call of ``fit`` says.
+
+    Phases go on from each other: in the parameters, in Adam's memory, in the noise, and in the
+    order of the data where data and batch size stay as they were::
+
+        phases=[Phase(500, schedules={"beta": Linear(0, 1, 500)}), Phase(2000, before=seed)]
 
     Attributes:
-        steps: ``(T,)`` how many steps were done when each entry was taken.
-        parts: ``(T,)`` for each name, ``loss`` first: the mean over the steps since the entry
-            before, in nats a datum.
-        seconds: wall time of the training itself, over all resumed runs.
+        steps: number of updates.
+        data: other data; of another structure, too, if the model's loss takes it.
+        batch_size: another batch size.
+        lr: another step size.
+        schedules: other schedules.  They count the steps of their phase, from 0.
+        before: called with the model and the phase's data before its first step, to seed clusters
+            say, or to freeze parameters by ``requires_grad_(False)``.  It draws from the run's
+            noise, and is not called again where a checkpoint of the phase is resumed.
+        reset_adam: start with an Adam that remembers nothing.
     """
 
-    steps: np.ndarray
-    parts: dict[str, np.ndarray]
-    seconds: float
-
-    def __getitem__(self, part: str) -> np.ndarray:
-        """Return one part by name, such as ``history["kl"]``."""
-        return self.parts[part]
-
-    @property
-    def steps_per_second(self) -> float:
-        """Throughput over the whole run."""
-        return float(self.steps[-1] / self.seconds) if len(self.steps) else math.nan
+    steps: int
+    data: Any = None
+    batch_size: int | Sequence[int] | None = None
+    lr: float | None = None
+    schedules: Mapping[str, Schedule] | None = None
+    before: Callable[[nn.Module, Any], Any] | None = None
+    reset_adam: bool = False
 
 
 def fit(
     model: nn.Module,
-    data: Tensor | Sequence[Tensor] | Any,
+    data: Any,
     *,
-    steps: int,
-    batch_size: int,
+    steps: int | None = None,
+    batch_size: int | Sequence[int] | None = None,
     lr: float = 1e-3,
     seed: int = 0,
     device: torch.device | str | None = None,
     schedules: Mapping[str, Schedule] | None = None,
+    phases: Sequence[Phase] | None = None,
     log_every: int | None = None,
     progress: bool = True,
     checkpoint: str | os.PathLike | None = None,
@@ -108,8 +131,7 @@ def fit(
     permutation; what does not fill a batch waits for another epoch.
 
     One seed gives the same result on the same machine, whatever the state of torch's global
-    generator, which is left as it was.  Two streams come from the seed: the batches, and the
-    noise, which models draw from the global generator.
+    generator, which is left as it was.
 
     There is no "best" checkpoint: while a weight is annealed, losses of different steps cannot be
     compared.
@@ -117,94 +139,75 @@ def fit(
     Args:
         model: see the top of this module.  It is trained in place, in training mode, and its mode
             is restored.
-        data: ``(N, ...)``; a tuple of such tensors, which reaches the model as a tuple; or a data
-            set of the registry, of which ``x`` is taken.  Each may also be
-            :class:`vaelite.packed.PackedImages`, unpacked by the batch.  Integers other than
-            uint8, and bools, reach the model as they are: labels and masks.
+        data: ``(N, ...)``; a tuple of such tensors, which reaches the model as a tuple; a data
+            set of the registry, of which ``x`` is taken; or :class:`vaelite.batches.Unpaired`
+            ones.  A tensor may also be :class:`vaelite.packed.PackedImages`, unpacked by the
+            batch.  Integers other than uint8, and bools, reach the model as they are: labels and
+            masks.
         steps: number of updates in all, those of an earlier run that is resumed included.
-        batch_size: B, at most N.
+        batch_size: B, at most N; of unpaired data one for all, or one for each.
         lr: Adam's step size.
         seed: not negative.
         device: where to train; the model is moved there.  By default where the model is.
-        schedules: functions of the step, counted from 0.  Each sets the attribute of the model
-            that it is named after, such as ``{"beta": Linear(0, 1, 1000)}``, except ``"lr"``,
-            which sets the step size.
+        schedules: functions of the step, counted from 0.  Each sets the number that it is named
+            after, an attribute of the model, such as ``{"beta": Linear(0, 1, 1000)}``, except
+            ``"lr"``, which sets the step size.
+        phases: parts of the run, one after the other, in place of ``steps``.
         log_every: steps between two entries of the history, and between two looks at whether the
             losses are finite; by default 100, and fewer in a run of fewer than 10,000 steps.
         progress: show a bar with the losses and the time left.
-        checkpoint: a file to save to: while training, when interrupted, and at the end.  Always
-            either whole or absent.
+        checkpoint: a file to save to: while training, when interrupted, and at the end of each
+            phase.  Always either whole or absent.  One that another run left is never overwritten.
         checkpoint_seconds: time between two checkpoints.
         resume: go on from ``checkpoint`` where it exists, as if the run had never stopped; with
-            another ``lr``, as if the step size had changed there.
+            more steps, or another ``lr``, as if the step size had changed there.
 
     Returns:
         The losses and their parts over time.
 
     Raises:
-        TypeError: if the data are no tensors.
+        TypeError: if the data are no tensors, or the model is not what the contract asks for.
         ValueError: if a setting is out of range, the data are unfit for the model, or the
-            checkpoint is damaged or belongs to another model or another run.
-        OSError: if the checkpoint cannot be written; before the first step where that is known.
+            checkpoint is damaged or belongs to another run: another class, setting of the model,
+            schedule, seed, batch size, or other data.
+        OSError: if the checkpoint cannot be written, or another run uses it; before the first
+            step where that is known.
         FloatingPointError: if the loss becomes NaN or infinite; names the step and the part.  The
             last checkpoint is older than the damage.
         KeyboardInterrupt: on ctrl-C, after the step in progress and a checkpoint.
     """
-    file = _Checkpoint(checkpoint, checkpoint_seconds, resume)
     _check_model(model)
+    plan = _plan(model, data, phases, _Defaults(steps, batch_size, lr, schedules), log_every)
+    stream(seed, 0)
     device = _device(device) if device is not None else next(model.parameters()).device
-    dtype = next(model.parameters()).dtype
-    tensors, single = _tensors(data)
-    _check_settings(tensors, steps, batch_size, lr, log_every)
-    if hasattr(model, "validate"):
-        model.validate(_shown_to_validate(tensors, single))
-    schedules = dict(schedules or {})
-    _check_schedules(schedules, model)
-
-    model.to(device)
-    tensors = [tensor.to(device) for tensor in tensors]
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
-    batches = _Batches(len(tensors[0]), batch_size, _stream(seed, 0), device)
-    log = _Log(_every(log_every, steps))
-    file.belongs_to(
-        {
-            "function": "fit",
-            "seed": int(seed),
-            "batch_size": int(batch_size),
-            "data": len(tensors[0]),
-        }
-    )
-
-    def update() -> tuple[Tensor, Mapping[str, Tensor]]:
-        index = batches.next()
-        selected = [_ready(tensor.index_select(0, index), dtype) for tensor in tensors]
-        batch = selected[0] if single else tuple(selected)
-        loss, parts = model.loss(batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        if hasattr(model, "after_step"):
-            model.after_step(batch)
-        return loss, parts
-
-    with _global_noise(_stream(seed, 1), device) as noise, _interrupt_flag() as interrupted:
-        work = _Work([model], optimizer, [batches], noise, log)
-        file.restore(work, steps)
-        with tqdm(total=steps, initial=work.done, disable=not progress, unit="step") as bar:
-            _train(work, update, steps, schedules, file, bar, interrupted)
-    return work.histories()[0]
+    with Checkpoint(checkpoint, checkpoint_seconds, resume) as file:
+        if file.path is not None:
+            run = {"function": "fit", **describe(model, _scheduled(plan)), "seed": int(seed)}
+            file.belongs_to({**run, **_described(plan, growing=True)})
+        model.to(device)
+        for phase in plan:
+            phase.source.to(device)
+        log = Log(_every(log_every, plan))
+        with global_noise(seed, device) as noise, interrupt_flag() as interrupted:
+            work = _Work(Single(model), plan, [seed], [noise], log, device)
+            work.restore(file)
+            total = _total(plan)
+            with tqdm(total=total, initial=work.done, disable=not progress, unit="step") as bar:
+                work.train(file, bar, interrupted)
+    return log.histories(work.seconds)[0]
 
 
 def fit_seeds(
     make_model: Callable[..., nn.Module],
-    data: Tensor | Sequence[Tensor] | Any,
+    data: Any,
     seeds: Iterable[int | tuple],
     *,
-    steps: int,
-    batch_size: int,
+    steps: int | None = None,
+    batch_size: int | Sequence[int] | None = None,
     lr: float = 1e-3,
     device: torch.device | str | None = None,
     schedules: Mapping[str, Schedule] | None = None,
+    phases: Sequence[Phase] | None = None,
     log_every: int | None = None,
     progress: bool = True,
     at_once: int | None = None,
@@ -223,8 +226,9 @@ def fit_seeds(
     The models' parameters are stacked, so that a layer of all models is one batched product
     (:class:`vaelite.stack.Stack`).  That pays where networks and batches are small.  Where one
     run's arithmetic fills a processor already, nothing is gained, and a CPU's cache may be lost.
-    Each run has its own batches and its own noise.  ``after_step`` is called for one model after
-    the other, and gains nothing.
+    Each run has its own batches and its own noise.  ``after_step`` and a phase's ``before`` are
+    called for one model after the other, and gain nothing.  So does noise other than torch.randn
+    and torch.rand.
 
     Args:
         make_model: builds one model from a run's seed and setting.  The models may differ in the
@@ -237,11 +241,12 @@ def fit_seeds(
         lr: Adam's step size.
         device: where to train; by default where ``make_model`` puts its models.
         schedules: as for :func:`fit`, the same for all runs.
+        phases: as for :func:`fit`.
         log_every: as for :func:`fit`.
         progress: show a bar, and before it the memory that the runs are estimated to need.
         at_once: how many runs to train together, one group after the other; by default as many as
-            fit into half of a GPU's free memory, or into 2 GiB on a CPU.  A resumed call keeps
-            the groups that it finds.
+            fit into half of a GPU's free memory, or into 2 GiB on a CPU, at the first phase's
+            batches.  A resumed call keeps the groups that it finds.
         checkpoint: as for :func:`fit`; one file for all groups.
         checkpoint_seconds: as for :func:`fit`.
         resume: go on from ``checkpoint`` where it exists, as if the call had never stopped.  Here
@@ -252,82 +257,420 @@ def fit_seeds(
         history are those of its whole group.
 
     Raises:
-        TypeError: if the data are no tensors.
+        TypeError: if the data are no tensors, or a model is not what the contract asks for.
         ValueError: if a setting is out of range, the data are unfit for the models, the models
-            differ in more than values, or the checkpoint is damaged or belongs to other models or
-            other runs.
-        OSError: if the checkpoint cannot be written; before the first step where that is known.
+            differ in more than values, a loss assigns attributes (state is in buffers), or the
+            checkpoint is damaged or belongs to other runs.
+        OSError: if the checkpoint cannot be written, or another run uses it; before the first
+            step where that is known.
         FloatingPointError: if a loss becomes NaN or infinite; names the run, the step and the part.
             The last checkpoint is older than the damage.
         KeyboardInterrupt: on ctrl-C, after the step in progress and a checkpoint.
     """
-    file = _Checkpoint(checkpoint, checkpoint_seconds, resume)
     runs = [entry if isinstance(entry, tuple) else (entry,) for entry in seeds]
     if not runs:
         raise ValueError("seeds must name at least one run; got none.")
+    for seed, *_ in runs:
+        stream(seed, 0)
     if at_once is not None:
         check_count("at_once", at_once)
-    tensors, single = _tensors(data)
-    _check_settings(tensors, steps, batch_size, lr, log_every)
     first = _make(make_model, runs[0])
     _check_model(first)
+    plan = _plan(first, data, phases, _Defaults(steps, batch_size, lr, schedules), log_every)
     device = _device(device) if device is not None else next(first.parameters()).device
-    if hasattr(first, "validate"):
-        first.validate(_shown_to_validate(tensors, single))
-    _check_schedules(schedules, first)
-    tensors = [tensor.to(device) for tensor in tensors]
-    if at_once is None:
-        at_once = file.settings.get("at_once")
-    if at_once is None or progress:
-        needed = _bytes_needed(first.to(device), tensors, single, batch_size)
-        if at_once is None:
-            budget = _free_memory(device) // 2 if device.type == "cuda" else _CPU_BUDGET
-            at_once = max(1, int(budget // needed))
-    groups = [runs[start : start + at_once] for start in range(0, len(runs), at_once)]
-    if progress:
-        size = len(groups[0]) * needed / 2**20
-        tqdm.write(
-            f"{len(groups[0])} of {len(runs)} runs at once, about {size:,.0f} MiB", sys.stderr
-        )
-    file.belongs_to(
-        {
-            "function": "fit_seeds",
-            "seeds": "; ".join(map(_name, runs)),
-            "steps": int(steps),
-            "batch_size": int(batch_size),
-            "lr": float(lr),
-            "data": len(tensors[0]),
-            "at_once": int(at_once),
-            "device": device.type,
-        }
-    )
-
     models: list[nn.Module] = []
     histories: list[History] = []
-    with (
-        tqdm(
-            total=steps * len(groups), initial=file.steps, disable=not progress, unit="step"
-        ) as bar,
-        _interrupt_flag() as interrupted,
-    ):
-        for group in groups:
-            members = [_make(make_model, run).to(device) for run in group]
-            histories += _fit_stack(
-                members,
-                group,
-                tensors,
-                single,
-                steps=steps,
-                batch_size=batch_size,
-                lr=lr,
-                schedules=dict(schedules or {}),
-                log_every=log_every,
-                file=file,
-                bar=bar,
-                interrupted=interrupted,
+    with Checkpoint(checkpoint, checkpoint_seconds, resume) as file:
+        described = _described(plan, growing=False) if file.path is not None else {}
+        for phase in plan:
+            phase.source.to(device)
+        if at_once is None and resume:
+            at_once = file.saved["run"].get("at_once")
+        if at_once is None or progress:
+            needed = _bytes_needed(first, plan[0], device)
+            if at_once is None:
+                budget = _free_memory(device) // 2 if device.type == "cuda" else _CPU_BUDGET
+                at_once = max(1, int(budget // needed))
+        groups = [runs[start : start + at_once] for start in range(0, len(runs), at_once)]
+        if progress:
+            size = len(groups[0]) * needed / 2**20
+            tqdm.write(
+                f"{len(groups[0])} of {len(runs)} runs at once, about {size:,.0f} MiB", sys.stderr
             )
-            models += members
+        if file.path is not None:
+            run = {"function": "fit_seeds", **describe(first, _scheduled(plan))}
+            run |= {"seeds": "; ".join(map(_name, runs)), **described}
+            file.belongs_to({**run, "at_once": int(at_once), "device": device.type})
+        total = _total(plan) * len(groups)
+        with (
+            tqdm(total=total, initial=file.steps, disable=not progress, unit="step") as bar,
+            interrupt_flag() as interrupted,
+        ):
+            for group in groups:
+                members = [_make(make_model, run).to(device) for run in group]
+                log = Log(_every(log_every, plan), [f"run {_name(run)}: " for run in group])
+                noise = [own_noise(seed, device) for seed, *_ in group]
+                stack = Stack(members, noise)
+                work = _Work(stack, plan, [seed for seed, *_ in group], noise, log, device)
+                try:
+                    work.restore(file)
+                    work.train(file, bar, interrupted)
+                finally:
+                    stack.release()
+                file.finished.append(work.outcome())
+                models += members
+                histories += log.histories(work.seconds)
     return models, histories
+
+
+class _Work:
+    """Models in training together, and all that a checkpoint must hold of them."""
+
+    def __init__(
+        self,
+        members: Single,
+        plan: list[_Planned],
+        seeds: Sequence[int],
+        noise: list[list[torch.Generator]],
+        log: Log,
+        device: torch.device,
+    ) -> None:
+        self.members, self.plan, self.seeds = members, plan, seeds
+        self.noise, self.log, self.device = noise, log, device
+        self.dtype = next(members.models[0].parameters()).dtype
+        self.batches: list[list[Batches]] = [[] for _ in seeds]
+        self.done, self.seconds = 0, 0.0
+        self.settings = [numbers(model, _scheduled(plan)) for model in members.models]
+        self._new_adam(plan[0].lr)
+
+    def _new_adam(self, lr: float) -> None:
+        self.optimizer = torch.optim.Adam(self.members.adams(), lr=lr, fused=True)
+
+    def train(self, file: Checkpoint, bar: tqdm, interrupted: threading.Event) -> None:
+        """Go through all phases, in training mode; log and save on the way."""
+        models, total = self.members.models, _total(self.plan)
+        modes = [model.training for model in models]
+        for model in models:
+            model.train()
+        began, start = time.monotonic() - self.seconds, 0
+        try:
+            for index, phase in enumerate(self.plan):
+                end = start + phase.steps
+                if self.done == start:
+                    self._begin(index)
+                elif self.done < end:
+                    self.members.find_numbers(phase.schedules)
+                if self.done < end:
+                    self.optimizer.param_groups[0]["lr"] = phase.lr
+                while self.done < end:
+                    self._apply(phase.schedules, self.done - start)
+                    loss, parts = self._update(phase)
+                    self.done += 1
+                    if self.log.add(self.done, loss, parts):
+                        bar.set_postfix_str(self.log.latest(), refresh=False)
+                    bar.update()
+                    self.seconds = time.monotonic() - began
+                    if self.done == end:
+                        self.log.close()
+                    if file.is_due() or (self.done == end and file.path is not None):
+                        file.save(self.state())
+                    if interrupted.is_set():
+                        raise KeyboardInterrupt(
+                            f"stopped after step {self.done} of {total}; {self._last_words(file)}"
+                        )
+                start = end
+        finally:
+            for model, mode in zip(models, modes, strict=True):
+                model.train(mode)
+
+    def _begin(self, index: int) -> None:
+        """Set up data, optimiser and models for a phase's first step."""
+        phase, before = self.plan[index], self.plan[index - 1] if index else None
+        if before is None or not phase.same_batches(before):
+            for seed, streams in zip(self.seeds, self.batches, strict=True):
+                for position in range(len(streams), len(phase.source.sizes)):
+                    streams.append(Batches(seed, position, self.device))
+                sizes = zip(streams, phase.source.sizes, phase.batch_sizes, strict=False)
+                for one, size, batch_size in sizes:
+                    one.begin(size, batch_size)
+        if phase.reset_adam:
+            self._new_adam(phase.lr)
+        if phase.before is not None:
+            data = phase.source.tensors()
+            self.members.each(lambda model, _: phase.before(model, data), "before")
+        self.members.find_numbers(phase.schedules)
+
+    def _update(self, phase: _Planned) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Take one step: Adam's, then the model's own."""
+        rows = [
+            [streams[position].next() for streams in self.batches]
+            for position in range(len(phase.batch_sizes))
+        ]
+        batch = self.members.batch(phase.source, rows, self.dtype)
+        loss, parts, carry = self.members.losses(batch)
+        self.members.clear_gradients()
+        (loss.sum() if loss.ndim else loss).backward()
+        self.optimizer.step()
+        self.members.after_step(batch, carry)
+        return loss, parts
+
+    def _apply(self, schedules: Mapping[str, Schedule], step: int) -> None:
+        """Set what the schedules say for a step."""
+        for name, schedule in schedules.items():
+            value = schedule(step)
+            if name == "lr":
+                self.optimizer.param_groups[0]["lr"] = value
+            else:
+                for model in self.members.models:
+                    setattr(model, name, value)
+
+    def outcome(self) -> dict[str, Any]:
+        """Return what is left to keep when all steps are done."""
+        models = self.members.models
+        return {
+            "models": [model.state_dict() for model in models],
+            "numbers": [numbers(model) for model in models],
+            "settings": self.settings,
+            "frozen": [n for n, p in models[0].named_parameters() if not p.requires_grad],
+            "log": self.log.state(),
+            "step": self.done,
+            "seconds": self.seconds,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return what it takes to go on; raise FloatingPointError if it is damaged."""
+        self._check_finite()
+        return {
+            **self.outcome(),
+            "optimizer": self.optimizer.state_dict(),
+            "batches": [[one.state() for one in streams] for streams in self.batches],
+            "noise": [[one.get_state() for one in generators] for generators in self.noise],
+        }
+
+    def restore(self, file: Checkpoint) -> None:
+        """Take up the next group that was saved, if there is one; before, change nothing."""
+        saved = file.next_group()
+        if saved is None:
+            return
+        for run, old, new in zip(self.log.runs, saved["settings"], self.settings, strict=True):
+            name = next((n for n in [*new, *old] if old.get(n) != new.get(n)), None)
+            if name is not None:
+                raise ValueError(
+                    f"checkpoint {file.path} belongs to another run: {run}{name} was "
+                    f"{old.get(name)}, and is {new.get(name)} now."
+                )
+        if saved["step"] > _total(self.plan):
+            raise ValueError(
+                f"steps is {_total(self.plan)}, but checkpoint {file.path} is {saved['step']} "
+                "steps old already; steps counts those of the earlier run too."
+            )
+        for model, state, values in zip(
+            self.members.models, saved["models"], saved["numbers"], strict=True
+        ):
+            model.load_state_dict(state)
+            set_numbers(model, values)
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(name not in saved["frozen"])
+        self.members.each(lambda model, index: None, "resume")
+        self.log.load_state(saved["log"], self.device)
+        self.done, self.seconds = saved["step"], saved["seconds"]
+        if "optimizer" in saved:
+            self.optimizer.load_state_dict(saved["optimizer"])
+            for seed, streams, states in zip(
+                self.seeds, self.batches, saved["batches"], strict=True
+            ):
+                for position, state in enumerate(states):
+                    streams.append(Batches(seed, position, self.device))
+                    streams[-1].load_state(state)
+            # A checkpoint from a CPU has no state of the GPU's generator.
+            for generators, states in zip(self.noise, saved["noise"], strict=True):
+                for generator, state in zip(generators, states, strict=False):
+                    generator.set_state(state)
+
+    def _check_finite(self) -> None:
+        self.log.check_finite()
+        for run, model in zip(self.log.runs, self.members.models, strict=True):
+            for name, parameter in model.named_parameters():
+                if not torch.isfinite(parameter).all():
+                    raise FloatingPointError(
+                        f"{run}training diverged at step {self.done}: parameter {name} is NaN or "
+                        "infinite; try a smaller step size or a warm-up."
+                    )
+            for name, buffer in model.named_buffers():  # which may hold infinities on purpose
+                if torch.isnan(buffer).any():
+                    raise FloatingPointError(
+                        f"{run}training diverged at step {self.done}: buffer {name} is NaN."
+                    )
+
+    def _last_words(self, file: Checkpoint) -> str:
+        """Save, and say so."""
+        if file.path is None:
+            return "no checkpoint was asked for."
+        file.save(self.state())
+        return f"resume=True goes on from {file.path}."
+
+
+@dataclass(frozen=True)
+class _Defaults:
+    """What phases leave open."""
+
+    steps: int | None
+    batch_size: int | Sequence[int] | None
+    lr: float
+    schedules: Mapping[str, Schedule] | None
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A phase in which nothing is left open."""
+
+    steps: int
+    source: Source
+    batch_sizes: tuple[int, ...]
+    lr: float
+    schedules: dict[str, Schedule]
+    before: Callable[[nn.Module, Any], Any] | None
+    reset_adam: bool
+
+    def same_batches(self, other: _Planned) -> bool:
+        return self.source is other.source and self.batch_sizes == other.batch_sizes
+
+
+def _plan(
+    model: nn.Module,
+    data: Any,
+    phases: Sequence[Phase] | None,
+    defaults: _Defaults,
+    log_every: int | None,
+) -> list[_Planned]:
+    """Check all settings and all data, and fill in what phases leave open."""
+    if log_every is not None:
+        check_count("log_every", log_every)
+    if (defaults.steps is None) == (phases is None):
+        raise ValueError("either steps or phases must be given, and not both.")
+    if phases is None:
+        phases = [Phase(defaults.steps)]
+    if not phases or not all(isinstance(phase, Phase) for phase in phases):
+        raise TypeError(f"phases must hold at least one Phase, and nothing else; got {phases!r}.")
+    sources: dict[int, Source] = {}
+    plan = []
+    for phase in phases:
+        given = data if phase.data is None else phase.data
+        if id(given) not in sources:
+            sources[id(given)] = Source(given)
+        check_count("steps", phase.steps)
+        lr = defaults.lr if phase.lr is None else phase.lr
+        if not (isinstance(lr, Real) and 0 < lr < math.inf):
+            raise ValueError(f"lr must be a positive finite number; got {lr!r}.")
+        batch_size = defaults.batch_size if phase.batch_size is None else phase.batch_size
+        source = sources[id(given)]
+        schedules = defaults.schedules if phase.schedules is None else phase.schedules
+        _check_schedules(schedules, model)
+        if phase.before is not None and not callable(phase.before):
+            raise TypeError(f"before must be a function of model and data; got {phase.before!r}.")
+        plan.append(
+            _Planned(
+                int(phase.steps),
+                source,
+                source.batch_sizes(batch_size),
+                lr,
+                dict(schedules or {}),
+                phase.before,
+                phase.reset_adam,
+            )
+        )
+    for source in sources.values():
+        if hasattr(model, "validate"):
+            model.validate(source.whole())
+    wanted, sizes = getattr(model, "dataset_size", None), plan[0].source.sizes
+    if wanted is not None and len(sizes) == 1 and wanted != sizes[0]:
+        raise ValueError(f"dataset_size is {wanted}, but there are {sizes[0]} data.")
+    return plan
+
+
+def _described(plan: list[_Planned], growing: bool) -> dict[str, Any]:
+    """Return what a checkpoint must agree in, by name; ``growing`` runs may take more steps."""
+    described: dict[str, Any] = {} if len(plan) == 1 else {"number of phases": len(plan)}
+    digests: dict[int, str] = {}
+    for number, phase in enumerate(plan, 1):
+        of = "" if len(plan) == 1 else f" of phase {number}"
+        if id(phase.source) not in digests:
+            digests[id(phase.source)] = phase.source.digest()
+        if not (growing and number == len(plan)):
+            described[f"steps{of}"] = phase.steps
+        if not growing:
+            described[f"lr{of}"] = float(phase.lr)
+        sizes = (phase.source.sizes, phase.batch_sizes)
+        data, batch_size = (one[0] if len(one) == 1 else one for one in sizes)
+        described |= {f"data{of}": data, f"batch_size{of}": batch_size}
+        if number > 1:
+            described[f"reset_adam{of}"] = bool(phase.reset_adam)
+        for name, schedule in phase.schedules.items():
+            some = [0, *(2**power for power in range(40) if 2**power < phase.steps)]
+            values = {step: float(schedule(step)) for step in some if step < phase.steps}
+            described[f"schedule {name}{of}"] = values
+        described[f"digest of the data{of}"] = digests[id(phase.source)]
+    return described
+
+
+def _scheduled(plan: list[_Planned]) -> set[str]:
+    return {name for phase in plan for name in phase.schedules}
+
+
+def _total(plan: list[_Planned]) -> int:
+    return sum(phase.steps for phase in plan)
+
+
+def _every(log_every: int | None, plan: list[_Planned]) -> int:
+    return max(1, min(100, _total(plan) // 100)) if log_every is None else log_every
+
+
+def _check_schedules(schedules: Mapping[str, Schedule] | None, model: nn.Module) -> None:
+    for name, schedule in (schedules or {}).items():
+        if name != "lr":
+            if not hasattr(model, name):
+                raise ValueError(f"schedules sets {name!r}, which the model does not have.")
+            present = getattr(model, name)
+            if not isinstance(present, Real) or isinstance(present, bool):
+                kind = type(present).__name__
+                raise ValueError(f"schedules sets {name!r}, which is no number but a {kind}.")
+        if not callable(schedule):
+            raise TypeError(
+                f"schedules[{name!r}] must be a function of the step; got {schedule!r}."
+            )
+
+
+def _check_model(model: nn.Module) -> None:
+    if not (isinstance(model, nn.Module) and hasattr(model, "loss")):
+        kind = getattr(model, "__name__", type(model).__name__)
+        raise TypeError(f"model must be a torch Module with loss(batch); got {kind}.")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("model has no parameter to train; at least one must require gradients.")
+    if hasattr(model, "after_step"):
+        taken = inspect.signature(model.after_step)
+        try:
+            taken.bind(None, None)
+        except TypeError as error:
+            raise TypeError(f"after_step must take (batch, carry); it takes {taken}.") from error
+
+
+def _device(device: torch.device | str) -> torch.device:
+    """Return the device with its index, which "cuda" alone leaves open."""
+    device = torch.device(device)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def _make(make_model: Callable[..., nn.Module], run: tuple) -> nn.Module:
+    """Build a run's model, its initial values from the run's seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(run[0])
+        return make_model(*run)
+
+
+def _name(run: tuple) -> str:
+    return ", ".join(map(str, run))
 
 
 # What a group of runs may take on a CPU.
@@ -340,533 +683,9 @@ def _free_memory(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] + kept
 
 
-def _fit_stack(
-    models: list[nn.Module],
-    runs: list[tuple],
-    tensors: list[Tensor | PackedImages],
-    single: bool,
-    *,
-    steps: int,
-    batch_size: int,
-    lr: float,
-    schedules: dict[str, Schedule],
-    log_every: int | None,
-    file: _Checkpoint,
-    bar: tqdm,
-    interrupted: threading.Event,
-) -> list[History]:
-    """Train one group of models, in place."""
-    device, dtype = tensors[0].device, next(models[0].parameters()).dtype
-    batches = [_Batches(len(tensors[0]), batch_size, _stream(seed, 0), device) for seed, *_ in runs]
-    noise = [torch.Generator(device).manual_seed(_stream(seed, 1)) for seed, *_ in runs]
-    log = _Log(_every(log_every, steps), [f"run {_name(run)}: " for run in runs])
-    stack = Stack(models, noise)
-    for name in schedules:
-        stack.numbers.pop(("", name), None)
-    optimizer = torch.optim.Adam(stack.trained(), lr=lr, fused=True)
-
-    def update() -> tuple[Tensor, Mapping[str, Tensor]]:
-        index = torch.cat([stream.next() for stream in batches])
-        batch = tuple(
-            _ready(tensor.index_select(0, index), dtype).unflatten(0, (len(runs), batch_size))
-            for tensor in tensors
-        )
-        losses, parts = stack.losses(batch, single)
-        optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()
-        optimizer.step()
-        if hasattr(models[0], "after_step"):
-            for model, generator, *own in zip(models, noise, *batch, strict=True):
-                with _noise_from(generator, device):
-                    model.after_step(own[0] if single else tuple(own))
-        return losses, parts
-
-    work = _Work(models, optimizer, batches, noise, log)
-    try:
-        file.restore(work, steps)
-        _train(work, update, steps, schedules, file, bar, interrupted)
-    finally:
-        stack.release()
-    file.finished.append(work.outcome())
-    return work.histories()
-
-
-class _Work:
-    """Models in training together, and all that a checkpoint must hold of them."""
-
-    def __init__(
-        self,
-        models: list[nn.Module],
-        optimizer: torch.optim.Optimizer,
-        batches: list[_Batches],
-        noise: list[torch.Generator],
-        log: _Log,
-    ) -> None:
-        self.models, self.optimizer = models, optimizer
-        self.batches, self.noise, self.log = batches, noise, log
-        self.done, self.seconds = 0, 0.0
-
-    def outcome(self) -> dict[str, Any]:
-        """Return what is left to keep when all steps are done."""
-        return {
-            "models": [model.state_dict() for model in self.models],
-            "log": self.log.state(),
-            "step": self.done,
-            "seconds": self.seconds,
-        }
-
-    def state(self) -> dict[str, Any]:
-        """Return what it takes to go on."""
-        return {
-            **self.outcome(),
-            "optimizer": self.optimizer.state_dict(),
-            "batches": [stream.state() for stream in self.batches],
-            "noise": [generator.get_state() for generator in self.noise],
-        }
-
-    def load_state(self, saved: dict[str, Any]) -> None:
-        """Take back a state, or an outcome."""
-        for model, state in zip(self.models, saved["models"], strict=True):
-            model.load_state_dict(state)
-        self.log.load_state(saved["log"], next(self.models[0].parameters()).device)
-        self.done, self.seconds = saved["step"], saved["seconds"]
-        if "optimizer" in saved:
-            lr = self.optimizer.param_groups[0]["lr"]
-            self.optimizer.load_state_dict(saved["optimizer"])
-            self.optimizer.param_groups[0]["lr"] = lr  # a run that diverged may want a smaller one
-            for stream, state in zip(self.batches, saved["batches"], strict=True):
-                stream.load_state(state)
-            # A checkpoint from a CPU has no state of the GPU's generator.
-            for generator, state in zip(self.noise, saved["noise"], strict=False):
-                generator.set_state(state)
-
-    def check_finite(self) -> None:
-        """Raise FloatingPointError if a loss or a parameter is NaN or infinite."""
-        self.log.check_finite()
-        for run, model in zip(self.log.runs, self.models, strict=True):
-            for name, parameter in model.named_parameters():
-                if not torch.isfinite(parameter).all():
-                    raise FloatingPointError(
-                        f"{run}training diverged at step {self.done}: parameter {name} is NaN or "
-                        "infinite; try a smaller step size or a warm-up."
-                    )
-
-    def histories(self) -> list[History]:
-        steps = np.array(self.log.steps, dtype=int)
-        return [
-            History(steps, self.log.arrays(run), self.seconds) for run in range(len(self.models))
-        ]
-
-
-def _train(
-    work: _Work,
-    update: Callable[[], tuple[Tensor, Mapping[str, Tensor]]],
-    steps: int,
-    schedules: Mapping[str, Schedule],
-    file: _Checkpoint,
-    bar: tqdm,
-    interrupted: threading.Event,
-) -> None:
-    """Update until all steps are done, in training mode; log and save on the way."""
-    modes = [model.training for model in work.models]
-    resumed_at, began = work.done, time.monotonic() - work.seconds
-    if resumed_at:
-        _apply(schedules, resumed_at - 1, work)
-    for model in work.models:
-        model.train()
-    try:
-        while work.done < steps:
-            _apply(schedules, work.done, work)
-            loss, parts = update()
-            work.done += 1
-            if work.log.add(work.done, loss, parts):
-                bar.set_postfix_str(work.log.latest(), refresh=False)
-            bar.update()
-            work.seconds = time.monotonic() - began
-            if file.is_due():
-                file.save(work)
-            if interrupted.is_set():
-                raise KeyboardInterrupt(
-                    f"stopped after step {work.done} of {steps}; {file.last_words(work)}"
-                )
-        work.log.close(work.done)
-        work.seconds = time.monotonic() - began
-        if file.path is not None and work.done > resumed_at:
-            file.save(work)
-    finally:
-        for model, mode in zip(work.models, modes, strict=True):
-            model.train(mode)
-
-
-class _Checkpoint:
-    """The file that training is saved to and taken up from; without a path, neither happens.
-
-    It holds groups of models: the outcome of those that are done, and the state of the last.
-    """
-
-    def __init__(self, path: str | os.PathLike | None, seconds: float, resume: bool) -> None:
-        if resume and path is None:
-            raise ValueError("resume is True, but checkpoint names no file to go on from.")
-        if path is not None:
-            check_writable(path, "checkpoint")
-        self.path, self.seconds = path, seconds
-        self.last_saved = time.monotonic()
-        self.finished: list[dict[str, Any]] = []
-        saved = _load(path) if resume and Path(path).exists() else {"groups": [], "settings": {}}
-        self.waiting, self.settings = saved["groups"], saved["settings"]
-
-    def belongs_to(self, settings: dict[str, Any]) -> None:
-        """Insist that what was saved comes from a call with these settings."""
-        for name, value in settings.items():
-            if self.waiting and self.settings.get(name) != value:
-                raise ValueError(
-                    f"checkpoint {self.path} belongs to another run: {name} was "
-                    f"{self.settings.get(name)}, and is {value} now."
-                )
-        self.settings = settings
-
-    @property
-    def steps(self) -> int:
-        """How many steps of what was saved are done."""
-        return sum(state["step"] for state in self.waiting)
-
-    def restore(self, work: _Work, steps: int) -> None:
-        """Take up the next group that was saved, if there is one."""
-        if not self.waiting:
-            return
-        state = self.waiting.pop(0)
-        for model, saved in zip(work.models, state["models"], strict=True):
-            self._check_shapes(saved, model)
-        if state["step"] > steps:
-            raise ValueError(
-                f"steps is {steps}, but checkpoint {self.path} is {state['step']} steps old "
-                "already; steps counts those of the earlier run too."
-            )
-        work.load_state(state)
-
-    def _check_shapes(self, saved: Mapping[str, Any], model: nn.Module) -> None:
-        theirs, ours = _shapes(saved), _shapes(model.state_dict())
-        for name in [*ours, *theirs]:
-            if theirs.get(name) != ours.get(name):
-                raise ValueError(
-                    f"checkpoint {self.path} belongs to another model: {name} is "
-                    f"{theirs.get(name, 'absent')} there and {ours.get(name, 'absent')} here."
-                )
-
-    def is_due(self) -> bool:
-        return self.path is not None and time.monotonic() - self.last_saved > self.seconds
-
-    def save(self, work: _Work) -> None:
-        """Save what is finished and what is at work."""
-        work.check_finite()
-        groups = [*self.finished, work.state()]
-        try:
-            with replacing(self.path) as file:
-                torch.save({"groups": groups, "settings": self.settings}, file)
-        except (OSError, RuntimeError) as error:  # torch.save may raise either
-            reason = getattr(error, "strerror", None) or error
-            raise OSError(
-                f"checkpoint {self.path} could not be written after step {work.done}: {reason}; "
-                "what was there before is kept."
-            ) from error
-        self.last_saved = time.monotonic()
-
-    def last_words(self, work: _Work) -> str:
-        """Save, and say so."""
-        if self.path is None:
-            return "no checkpoint was asked for."
-        self.save(work)
-        return f"resume=True goes on from {self.path}."
-
-
-def _make(make_model: Callable[..., nn.Module], run: tuple) -> nn.Module:
-    """Build a run's model, its initial values from the run's seed."""
+def _bytes_needed(model: nn.Module, phase: _Planned, device: torch.device) -> int:
+    model = model.to(device)
+    rows = [torch.arange(size, device=device) for size in phase.batch_sizes]
     with torch.random.fork_rng():
-        torch.manual_seed(run[0])
-        return make_model(*run)
-
-
-def _bytes_needed(model: nn.Module, tensors: list[Tensor], single: bool, batch_size: int) -> int:
-    dtype = next(model.parameters()).dtype
-    batch = [_ready(tensor[:batch_size], dtype) for tensor in tensors]
-    with torch.random.fork_rng():
-        return bytes_needed(model, batch[0] if single else tuple(batch))
-
-
-@contextmanager
-def _noise_from(generator: torch.Generator, device: torch.device) -> Iterator[None]:
-    """Let torch's global generator go on from a run's own, and the other way round."""
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        shared = torch.cuda.default_generators[device.index] if on_gpu else torch.default_generator
-        shared.set_state(generator.get_state())
-        yield
-        generator.set_state(shared.get_state())
-
-
-def _name(run: tuple) -> str:
-    return ", ".join(map(str, run))
-
-
-class _Batches:
-    """Index tensors, epoch after epoch, that can be taken up again anywhere."""
-
-    def __init__(self, size: int, batch_size: int, seed: int, device: torch.device) -> None:
-        self.size, self.batch_size, self.device = size, batch_size, device
-        self.generator = torch.Generator().manual_seed(seed)
-        self._new_epoch()
-
-    def _new_epoch(self) -> None:
-        self.epoch_state = self.generator.get_state()
-        order = torch.randperm(self.size, generator=self.generator).to(self.device)
-        self.blocks = order.split(self.batch_size)
-        self.position = 0
-
-    def next(self) -> Tensor:
-        if self.position == self.size // self.batch_size:
-            self._new_epoch()
-        self.position += 1
-        return self.blocks[self.position - 1]
-
-    def state(self) -> dict[str, Any]:
-        return {"epoch": self.epoch_state, "position": self.position}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.generator.set_state(state["epoch"])
-        self._new_epoch()
-        self.position = state["position"]
-
-
-class _Log:
-    """Collects losses on the device and looks at them only every so many steps.
-
-    Args:
-        every: steps between two looks.
-        runs: how a message about each run begins.
-    """
-
-    def __init__(self, every: int, runs: Sequence[str] = ("",)) -> None:
-        self.every, self.runs = every, runs
-        self.names: list[str] = []
-        self.steps: list[int] = []
-        self.means: list[list[list[float]]] = []  # (entries, parts, runs)
-        self.pending: list[Tensor] = []  # (parts,) or (parts, runs) for each step since an entry
-        self.done = 0
-
-    def add(self, done: int, loss: Tensor, parts: Mapping[str, Tensor]) -> bool:
-        """Take one step's values; return whether they made an entry."""
-        self.done = done
-        self.names = ["loss", *parts]
-        self.pending.append(torch.stack([loss.detach(), *(v.detach() for v in parts.values())]))
-        if len(self.pending) >= self.every:
-            self.close(done)
-            return True
-        return False
-
-    def close(self, done: int) -> None:
-        """Make an entry of what is pending."""
-        if self.pending:
-            self.means.append(self.check_finite().mean(0).tolist())
-            self.steps.append(done)
-            self.pending = []
-
-    def check_finite(self) -> Tensor:
-        """Return the pending values ``(steps, parts, runs)``; raise if one is NaN or infinite."""
-        shape = len(self.pending), len(self.names), len(self.runs)
-        values = torch.stack(self.pending).cpu().double().view(shape) if self.pending else None
-        if values is None:
-            return torch.empty(shape)
-        for run, own in zip(self.runs, values.unbind(-1), strict=True):
-            bad = ~torch.isfinite(own)
-            if bad.any():
-                row = int(bad.any(1).nonzero()[0])
-                columns = bad[row].nonzero().flatten().tolist()
-                # The loss is the sum: a part, where there is one, says more.
-                column = columns[1] if len(columns) > 1 else columns[0]
-                step = self.done - len(own) + row + 1
-                raise FloatingPointError(
-                    f"{run}training diverged at step {step}: {self.names[column]} is "
-                    f"{own[row, column]:g}; try a smaller step size or a warm-up."
-                )
-        return values
-
-    def latest(self) -> str:
-        if len(self.runs) > 1:
-            losses = self.means[-1][0]
-            return f"loss {min(losses):.4g} to {max(losses):.4g}"
-        shown = zip(self.names, self.means[-1], strict=True)
-        return ", ".join(f"{name} {value:.4g}" for name, (value,) in shown)
-
-    def arrays(self, run: int) -> dict[str, np.ndarray]:
-        """Return one run's entries by name."""
-        return dict(zip(self.names, np.array(self.means)[:, :, run].T, strict=True))
-
-    def state(self) -> dict[str, Any]:
-        pending = torch.stack(self.pending).cpu() if self.pending else None
-        return {
-            "names": self.names,
-            "steps": self.steps,
-            "means": self.means,
-            "pending": pending,
-            "done": self.done,
-        }
-
-    def load_state(self, state: dict[str, Any], device: torch.device) -> None:
-        self.names, self.steps, self.means = state["names"], state["steps"], state["means"]
-        pending = state["pending"]
-        self.pending = [] if pending is None else list(pending.to(device))
-        self.done = state["done"]
-
-
-def _tensors(data: Any) -> tuple[list[Tensor | PackedImages], bool]:
-    """Return the tensors to index, and whether there is just one."""
-    if hasattr(data, "x"):
-        data = data.x
-    single = not isinstance(data, (tuple, list))
-    tensors = [data] if single else list(data)
-    for tensor in tensors:
-        if not isinstance(tensor, (Tensor, PackedImages)):
-            raise TypeError(
-                "data must be a tensor, a tuple of tensors or a data set with x; "
-                f"got {type(tensor).__name__}."
-            )
-    return tensors, single
-
-
-def _shown_to_validate(tensors: list[Tensor | PackedImages], single: bool) -> Tensor | list[Tensor]:
-    """Let one packed image stand for all: they have one shape, and no values but 0 and 255."""
-    shown = [data[:1] if isinstance(data, PackedImages) else data for data in tensors]
-    return shown[0] if single else shown
-
-
-def _device(device: torch.device | str) -> torch.device:
-    """Return the device with its index, which "cuda" alone leaves open."""
-    device = torch.device(device)
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
-
-
-def _ready(batch: Tensor, dtype: torch.dtype) -> Tensor:
-    """Make bytes and floats what the model computes with; labels and masks stay as they are."""
-    if batch.dtype == torch.uint8 or batch.is_floating_point():
-        return as_float(batch, dtype)
-    return batch
-
-
-def _apply(schedules: Mapping[str, Schedule], step: int, work: _Work) -> None:
-    """Set what the schedules say for a step."""
-    for name, schedule in schedules.items():
-        value = schedule(step)
-        if name == "lr":
-            work.optimizer.param_groups[0]["lr"] = value
-        else:
-            for model in work.models:
-                setattr(model, name, value)
-
-
-def _every(log_every: int | None, steps: int) -> int:
-    return max(1, min(100, steps // 100)) if log_every is None else log_every
-
-
-def _check_schedules(schedules: Mapping[str, Schedule] | None, model: nn.Module) -> None:
-    for name in schedules or {}:
-        if name != "lr" and not hasattr(model, name):
-            raise ValueError(f"schedules sets {name!r}, which the model does not have.")
-        if not callable(schedules[name]):
-            raise TypeError(
-                f"schedules[{name!r}] must be a function of the step; got {schedules[name]!r}."
-            )
-
-
-def _check_model(model: nn.Module) -> None:
-    if not (isinstance(model, nn.Module) and hasattr(model, "loss")):
-        kind = getattr(model, "__name__", type(model).__name__)
-        raise TypeError(f"model must be a torch Module with loss(batch); got {kind}.")
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError("model has no parameter to train; at least one must require gradients.")
-
-
-def _check_settings(
-    tensors: list[Tensor | PackedImages],
-    steps: int,
-    batch_size: int,
-    lr: float,
-    log_every: int | None,
-) -> None:
-    check_count("steps", steps)
-    if log_every is not None:
-        check_count("log_every", log_every)
-    if not (isinstance(lr, Real) and 0 < lr < math.inf):
-        raise ValueError(f"lr must be a positive finite number; got {lr!r}.")
-    if not tensors or any(tensor.ndim == 0 for tensor in tensors):
-        raise ValueError("data must hold at least one tensor, each with a first dimension of data.")
-    sizes = [len(tensor) for tensor in tensors]
-    if len(set(sizes)) > 1:
-        raise ValueError(f"the tensors of data must have equally many rows; got {sizes}.")
-    if not (isinstance(batch_size, Integral) and 1 <= batch_size <= sizes[0]):
-        raise ValueError(
-            f"batch_size must be an integer between 1 and the {sizes[0]} data; got {batch_size!r}."
-        )
-
-
-def _stream(seed: int, index: int) -> int:
-    """Return the seed of one of a run's independent streams of random numbers."""
-    if not (isinstance(seed, Integral) and seed >= 0):
-        raise ValueError(f"seed must be an integer that is not negative; got {seed!r}.")
-    return int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
-
-
-@contextmanager
-def _global_noise(seed: int, device: torch.device) -> Iterator[list[torch.Generator]]:
-    """Seed torch's global generators inside the block, and restore them after it."""
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        generators = [torch.default_generator]
-        if on_gpu:
-            generators.append(torch.cuda.default_generators[device.index])
-        for generator in generators:
-            generator.manual_seed(seed)
-        yield generators
-
-
-@contextmanager
-def _interrupt_flag() -> Iterator[threading.Event]:
-    """Turn the first ctrl-C inside the block into a flag, so that no step is torn in two.
-
-    A second one interrupts at once.  Only the main thread can do this; elsewhere the flag stays
-    down, and ctrl-C never arrives there anyway.
-    """
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def handle(*_: Any) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt("interrupted twice: what no checkpoint holds is lost.")
-        flag.set()
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _load(path: str | os.PathLike) -> dict[str, Any]:
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes at random make the unpickler raise whatever it likes
-        raise ValueError(
-            f"checkpoint {path} is damaged or no checkpoint; delete it to start afresh."
-        ) from error
-    if not isinstance(saved, dict) or saved.keys() != {"groups", "settings"}:
-        raise ValueError(f"checkpoint {path} was not written by fit or fit_seeds.")
-    return saved
-
-
-def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a state's tensors; what a module saves beside them is its own affair."""
-    return {name: tuple(v.shape) for name, v in state.items() if isinstance(v, Tensor)}
+        batch = phase.source.batch(rows, next(model.parameters()).dtype)
+        return bytes_needed(model, batch)
