@@ -341,6 +341,9 @@ class _Work:
         self.batches: list[list[Batches]] = [[] for _ in seeds]
         self.done, self.seconds = 0, 0.0
         self.settings = [numbers(model, _scheduled(plan)) for model in members.models]
+        # Buffers that wait for a phase to fill them.
+        named = members.models[0].named_buffers()
+        self.blank = {name for name, buffer in named if torch.isnan(buffer).any()}
         self._new_adam(plan[0].lr)
 
     def _new_adam(self, lr: float) -> None:
@@ -497,7 +500,7 @@ class _Work:
                         "infinite; try a smaller step size or a warm-up."
                     )
             for name, buffer in model.named_buffers():  # which may hold infinities on purpose
-                if torch.isnan(buffer).any():
+                if name not in self.blank and torch.isnan(buffer).any():
                     raise FloatingPointError(
                         f"{run}training diverged at step {self.done}: buffer {name} is NaN."
                     )

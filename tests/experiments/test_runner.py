@@ -1,5 +1,4 @@
 import json
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from vaelite import experiments, profile
 from vaelite.experiments import Experiment, catalogue, collect, load_results, runner
 from vaelite.experiments import results as stored
 from vaelite.experiments.isa import common as isa
-from vaelite.training import History, fit_seeds
+from vaelite.training import History
 
 SETTINGS = {
     "quick": {"repeats": 3, "betas": (1.0, 5.0)},
@@ -520,21 +519,7 @@ TRAINED = {
 
 
 @pytest.mark.parametrize("at", [29, 43, 59])  # 24 of the trace, 16 in each of three groups
-def test_an_experiment_that_is_interrupted_inside_a_group_gives_the_same_numbers(
-    toy, monkeypatch, at
-):
-    steps = []
-
-    def interruptible(*arguments, **options):
-        def beta(step):
-            steps.append(step)
-            if len(steps) == at:
-                signal.raise_signal(signal.SIGINT)
-            return 1.0
-
-        return fit_seeds(*arguments, schedules={"beta": beta}, **options)
-
-    monkeypatch.setattr(isa, "fit_seeds", interruptible)
+def test_an_experiment_that_is_interrupted_inside_a_group_gives_the_same_numbers(toy, stop, at):
     functions = {"train": isa.train, "make_model": isa.make_model, "measure": isa.measure}
     settings = {"quick": TRAINED["quick"] | {"steps": 16}}
     experiment = toy(run_trial=None, settings=settings, trials=isa.trials, **functions)
@@ -542,10 +527,11 @@ def test_an_experiment_that_is_interrupted_inside_a_group_gives_the_same_numbers
     def numbers(results):
         return [entry["result"] for entry in results["trials"]]
 
+    stop.at = at
     with pytest.raises(KeyboardInterrupt):
         experiment.run("quick", folder=toy.folder, progress=False)
     resumed = experiment.run("quick", folder=toy.folder, resume=True, progress=False)
     # The first group leaves no file of results behind, and so the trace is taken again.
-    assert len(steps) == 24 + 3 * 16 + 1 + 24 * (at < 40)  # one more where it takes up the thread
+    assert stop.steps == 24 + 3 * 16 + 24 * (at < 40)
     assert numbers(resumed) == numbers(experiment.run("quick", progress=False))
     assert files(toy) == FILES
