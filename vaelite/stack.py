@@ -338,10 +338,9 @@ def _declared(model: nn.Module) -> set[str]:
 def _outcome(output: Any) -> Outcome:
     """Return the three things that a loss may return, in their checked form."""
     if not (isinstance(output, tuple) and len(output) in (2, 3)):
-        raise TypeError(
-            "loss must return (loss, parts) or (loss, parts, carry); "
-            f"got {type(output).__name__}{f' of {len(output)}' * isinstance(output, tuple)}."
-        )
+        found = type(output).__name__
+        found += f" of {len(output)}" if isinstance(output, tuple) else ""
+        raise TypeError(f"loss must return (loss, parts) or (loss, parts, carry); got {found}.")
     loss, parts, *carry = output
     if not isinstance(parts, Mapping):
         raise TypeError(f"loss must return its parts by name; got {type(parts).__name__}.")

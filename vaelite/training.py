@@ -182,8 +182,8 @@ def fit(
     device = _device(device) if device is not None else next(model.parameters()).device
     with Checkpoint(checkpoint, checkpoint_seconds, resume) as file:
         if file.path is not None:
-            run = {"function": "fit", **describe(model, _scheduled(plan)), "seed": int(seed)}
-            file.belongs_to({**run, **_described(plan, growing=True)})
+            run = {"function": "fit", "seed": int(seed), **_described(plan, growing=True)}
+            file.belongs_to({**run, **describe(model, _scheduled(plan))})
         model.to(device)
         for phase in plan:
             phase.source.to(device)
@@ -298,9 +298,9 @@ def fit_seeds(
                 f"{len(groups[0])} of {len(runs)} runs at once, about {size:,.0f} MiB", sys.stderr
             )
         if file.path is not None:
-            run = {"function": "fit_seeds", **describe(first, _scheduled(plan))}
-            run |= {"seeds": "; ".join(map(_name, runs)), **described}
-            file.belongs_to({**run, "at_once": int(at_once), "device": device.type})
+            run = {"function": "fit_seeds", "seeds": "; ".join(map(_name, runs)), **described}
+            run |= {"at_once": int(at_once), "device": device.type}
+            file.belongs_to({**run, **describe(first, _scheduled(plan))})
         total = _total(plan) * len(groups)
         with (
             tqdm(total=total, initial=file.steps, disable=not progress, unit="step") as bar,
@@ -593,7 +593,7 @@ def _plan(
 
 def _described(plan: list[_Planned], growing: bool) -> dict[str, Any]:
     """Return what a checkpoint must agree in, by name; ``growing`` runs may take more steps."""
-    described: dict[str, Any] = {} if len(plan) == 1 else {"number of phases": len(plan)}
+    described: dict[str, Any] = {"number of phases": len(plan)}
     digests: dict[int, str] = {}
     for number, phase in enumerate(plan, 1):
         of = "" if len(plan) == 1 else f" of phase {number}"
@@ -608,6 +608,7 @@ def _described(plan: list[_Planned], growing: bool) -> dict[str, Any]:
         described |= {f"data{of}": data, f"batch_size{of}": batch_size}
         if number > 1:
             described[f"reset_adam{of}"] = bool(phase.reset_adam)
+        described[f"schedules{of}"] = ", ".join(sorted(phase.schedules)) or "none"
         for name, schedule in phase.schedules.items():
             some = [0, *(2**power for power in range(40) if 2**power < phase.steps)]
             values = {step: float(schedule(step)) for step in some if step < phase.steps}
