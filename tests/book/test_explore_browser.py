@@ -3,17 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from playwright.sync_api import Locator
+from sklearn.datasets import load_digits
 from torch import nn
 
 from vaelite.book import figures
 from vaelite.book.explore import (
     Control,
     Curve,
+    Drawing,
     Network,
     Panel,
     Point,
     Points,
     Slider,
+    Switches,
     draw,
     ellipse,
     evaluate,
@@ -226,7 +230,7 @@ def live(compute, **controls):
     """The page's block, and the node that each panel shows (its image, else its first mark)."""
     panels = trace(compute, controls)
     shown = [
-        (panel["image"] or panel["marks"][0]["y"])["node"]
+        (panel["image"] or panel["marks"][0]["y"]).get("node")
         for panel in pack_live(panels, controls)["panels"]
     ]
     return live_html(panels, controls, "A live figure.", 220, b""), shown
@@ -406,3 +410,279 @@ def test_points_that_follow_inputs_linearly_are_dragged_too(open_plane):
     drag(page, middle(slid), middle(slid) + np.array([-1.6 * scale[0], 200]))
     np.testing.assert_allclose(numbers(page)[1][2], -0.6, atol=0.03)
     assert abs(float(page.locator("input[type=range]").input_value()) + 0.6) < 0.03
+
+
+# Drawing
+
+
+@pytest.fixture
+def open_pad(open_page):
+    """A page with a pad of some size; returns it with a function that reads what was drawn."""
+
+    def open_one(size):
+        blank, full = np.zeros((size, size)), np.tri(size)
+        drawing = Drawing(size, "Draw", {"corner": full, "nothing": blank})
+        html, shown = live(lambda ink: Panel(image=ink, title="ink"), ink=drawing)
+        page = open_page(page_of(html))
+        return page, lambda: values(page, shown)[0].reshape(size, size)
+
+    return open_one
+
+
+def stroke(page, points, scale=1.0, shift=(0.0, 0.0)):
+    """Draw through points of the unit square on the pad, scaled and shifted."""
+    box = page.locator("canvas.pad").bounding_box()
+    places = [
+        (
+            box["x"] + (x * scale + shift[0]) * box["width"],
+            box["y"] + (y * scale + shift[1]) * box["height"],
+        )
+        for x, y in points
+    ]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=8)
+    page.mouse.up()
+
+
+SEVEN = [(0.2, 0.15), (0.75, 0.15), (0.4, 0.85)]
+
+
+@pytest.mark.parametrize("size", [8, 28])
+def test_what_is_drawn_takes_the_form_of_the_training_images(open_pad, size):
+    page, ink = open_pad(size)
+    np.testing.assert_allclose(ink(), np.tri(size), atol=1 / 255)
+    page.get_by_role("button", name="Clear").click()
+    assert not ink().any()
+    stroke(page, SEVEN)
+    large = ink()
+    assert large.min() >= 0
+    assert large.max() <= 1 + 1e-9
+    rows, columns = (np.flatnonzero(large.max(axis) > 0.3) for axis in (1, 0))
+    assert len(rows) == pytest.approx(8 if size == 8 else 20, abs=1)  # as tall as the data's box
+    assert 0.4 < len(columns) / len(rows) < 1
+    if size == 28:  # MNIST: the middle of the ink is the middle of the image
+        middle = [(large.sum(axis) * (np.arange(28) + 0.5)).sum() / large.sum() for axis in (0, 1)]
+        np.testing.assert_allclose(middle, [14, 14], atol=0.2)
+    else:  # neither thinner nor fatter than the digits that scikit-learn ships
+        digits = load_digits()
+        thinnest, fattest = np.quantile(digits.data[digits.target == 7].sum(1) / 16, [0.02, 0.98])
+        assert thinnest < large.sum() < fattest
+    # Written small in a corner, it is the same digit.
+    page.get_by_role("button", name="Clear").click()
+    stroke(page, SEVEN, scale=0.4, shift=(0.55, 0.5))
+    np.testing.assert_allclose(ink(), large, atol=0.12)
+    page.get_by_role("button", name="corner").click()
+    np.testing.assert_allclose(ink(), np.tri(size), atol=1 / 255)
+
+
+def test_the_pad_can_be_used_by_keyboard(open_pad):
+    page, ink = open_pad(8)
+    pad = page.get_by_role("application", name="Draw")
+    pad.press("Delete")
+    assert not ink().any()
+    pad.press("Space")
+    for _ in range(5):
+        pad.press("ArrowDown")
+    drawn = ink()
+    assert drawn[:, 3:5].sum() > 0.9 * drawn.sum() > 3  # a vertical line in the middle
+    pad.press("Space")
+    pad.press("ArrowRight")
+    assert np.array_equal(ink(), drawn)  # the pen is up
+
+
+def test_a_press_on_a_region_hides_it(open_page):
+    region = np.add.outer(np.arange(6) // 3 * 2, np.arange(8) // 4)
+    masks = np.stack([(region == g) * 1.0 for g in range(4)])
+
+    def compute(hidden):
+        image = 1 - np.sum(masks * hidden.reshape(4, 1, 1), axis=0)
+        return Panel(image=image, regions=(hidden, region), text=f"{hidden.sum():d} hidden")
+
+    html, shown = live(compute, hidden=Switches(["a", "b", "c", "d"], "hide"))
+    page = open_page(page_of(html))
+    (image,) = values(page, shown)
+    assert image.all()
+    x, y = middle(page.locator("canvas"))
+    page.mouse.click(x + 40, y - 30)  # right above the middle
+    (image,) = values(page, shown)
+    np.testing.assert_array_equal(image.reshape(6, 8), region != 1)
+    assert page.get_by_label("b", exact=True).is_checked()
+    page.get_by_label("c", exact=True).check()
+    assert page.locator(".text").inner_text() == "2 hidden"
+
+
+# On a phone, in the dark, several on a page
+
+
+def phone_figure(kind):
+    grid = np.linspace(-3, 3, 31)
+
+    def compute(z, s, k):
+        square = {"xlim": (-3, 3), "ylim": (-3, 3), "xlabel": "z₁", "ylabel": "z₂"}
+        plane = Panel(points=[Points(z[0], z[1], label="z")], equal_aspect=True, **square)
+        curve = Panel(
+            curves=[Curve(grid, s * grid, label="line"), Curve(grid, np.sin(grid), label="sine")],
+            text=f"slope {s:.2f}, z = ({z[0]:.2f}, {z[1]:.2f}), and a few words more on it",
+            **square,
+        )
+        picture = Panel(image=s * np.eye(8), title="picture")
+        return {"squares": [plane, picture], "curves": [curve, curve], "mixed": [plane, curve]}[
+            kind
+        ]
+
+    inputs = {
+        "z": Point("z", (1, 1)),
+        "s": Slider(0.1, 1, "slope of the line", unit="nats"),
+        "k": Control(["first", "second", "third"], "which one"),
+        "m": Control(range(9), "steps of the climb"),
+    }
+    html, _ = live(lambda z, s, k, m: compute(z, s, k), **inputs)
+    caption = "<strong>Figure 1.1.</strong> " + "What one should see here, in a sentence. " * 3
+    style = "margin:.3rem 0 0;font-size:15px;line-height:1.5"
+    return (
+        f'<figure class="numbered" style="margin:0">{html}'
+        f'<figcaption style="{style}">{caption}</figcaption></figure>'
+    )
+
+
+@pytest.mark.parametrize("kind", ["squares", "curves", "mixed"])
+def test_on_a_phone_picture_and_controls_share_the_screen(open_page, violations, kind):
+    page = open_page(page_of(phone_figure(kind)), width=360, height=640)
+    pictures(page)
+    assert page.locator("figure.numbered").bounding_box()["height"] <= 640
+    heights = [box["height"] for box in map(Locator.bounding_box, page.locator("canvas").all())]
+    assert min(heights) >= 90
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    targets = page.locator(".choices label, input[type=range], button, .handle").all()
+    for box in map(Locator.bounding_box, targets):
+        assert min(box["width"], box["height"]) >= 44
+    assert violations(page) == []
+
+
+GROUND = """canvas => { const pen = canvas.getContext('2d');
+    return [[...pen.getImageData(1, 1, 1, 1).data].slice(0, 3), canvas.width]; }"""
+
+
+def test_figures_take_the_colours_of_a_dark_page(open_page, violations):
+    figure = phone_figure("mixed")
+    page = open_page(page_of(figure))
+    light = pictures(page)
+    (ground, _), *_ = page.locator("canvas").evaluate_all(f"all => all.map({GROUND})")
+    assert min(ground) > 240
+    page.evaluate(
+        "document.documentElement.dataset.theme = 'dark';"
+        "Object.assign(document.body.style, { background: '#121212', color: '#eee' });"
+    )
+    page.wait_for_function("document.querySelector('.explore').dataset.shade === 'dark'")
+    assert all(old != new for old, new in zip(light, pictures(page), strict=True))
+    (ground, _), *_ = page.locator("canvas").evaluate_all(f"all => all.map({GROUND})")
+    assert max(ground) < 60
+    assert violations(page) == []
+    page.evaluate("document.documentElement.dataset.theme = 'light'")
+    page.wait_for_function("document.querySelector('.explore').dataset.shade === 'light'")
+    assert pictures(page) == light
+
+
+def test_without_a_theme_the_ground_or_the_system_decides(open_page):
+    shade = "document.querySelector('.explore').dataset.shade"
+    page = open_page(page_of(phone_figure("squares")))
+    pictures(page)
+    assert page.evaluate(shade) == "light"
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(f"{shade} === 'dark'")
+    page.evaluate("document.body.style.background = '#fff'")
+    page.wait_for_function(f"{shade} === 'light'")
+
+
+def contrast(first, second):
+    def luminance(colour):
+        x = np.array(colour) / 255
+        linear = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    low, high = sorted([luminance(first), luminance(second)])
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_colour_of_a_class_is_matplotlibs_in_the_light_and_seen_in_the_dark(open_page):
+    chosen = [figures.class_colour(k) for k in range(10)]
+    dots = [Points(k, 0, label=f"class {k}", colour=colour) for k, colour in enumerate(chosen)]
+    panel = Panel(points=dots, xlim=(-1, 10), ylim=(-1, 1))
+    page = open_page(page_of(to_html([[panel]], {}, "Dots.", 100, b"")))
+    pictures(page)
+    swatches = "all => all.map(one => getComputedStyle(one).color.match(/[0-9]+/g).map(Number))"
+    drawn = """canvas => { const all = canvas.getContext('2d')
+        .getImageData(0, 0, canvas.width, canvas.height).data, found = new Set();
+        for (let i = 0; i < all.length; i += 4) found.add(all.slice(i, i + 3).join());
+        return [...found]; }"""
+    for theme in ("light", "dark"):
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        page.wait_for_function(f"document.querySelector('.explore').dataset.shade === '{theme}'")
+        seen = page.locator(".legend i").evaluate_all(swatches)
+        assert {",".join(map(str, colour)) for colour in seen} <= set(
+            page.locator("canvas").evaluate(drawn)
+        )
+        if theme == "light":
+            assert ["#{:02X}{:02X}{:02X}".format(*colour) for colour in seen] == chosen
+        else:
+            ((ground, _),) = page.locator("canvas").evaluate_all(f"all => all.map({GROUND})")
+            assert min(contrast(colour, ground) for colour in seen) >= 4.4
+            assert len(set(map(tuple, seen))) == 10
+
+
+def test_live_figures_on_one_page_are_independent(open_page):
+    plane_figure, _ = live(
+        plane, z=Point("z", (0.5, 0.25)), shift=Point("shift"), s=Slider(-2, 2, "s", 1)
+    )
+    page = open_page(page_of(plane_figure, phone_figure("squares"), plane_figure))
+    for figure in range(3):
+        pictures(page, figure)
+    page.get_by_role("slider", name="z", exact=True).nth(2).press("ArrowRight")
+    assert numbers_of(page, 0) == [0.5, 0.25]
+    assert numbers_of(page, 2) == [0.65, 0.25]
+
+
+def numbers_of(page, figure):
+    text = page.locator("figure.explore").nth(figure).locator(".text").first.inner_text()
+    return [float(number.replace("−", "-")) for number in text.split()]
+
+
+def test_a_tap_brings_the_point_to_the_finger(chromium, tmp_path):
+    html, _ = live(plane, z=Point("z"), shift=Point("shift"), s=Slider(-2, 2, "s", 1))
+    path = tmp_path / "touch.html"
+    path.write_text(page_of(html), encoding="utf-8")
+    context = chromium.new_context(has_touch=True, viewport={"width": 360, "height": 640})
+    page = context.new_page()
+    page.goto(path.as_uri())
+    pictures(page)
+    handle = page.get_by_role("slider", name="z", exact=True)
+    before = middle(handle)
+    page.touchscreen.tap(*(before + np.array([40, -20])))
+    page.wait_for_timeout(300)
+    np.testing.assert_allclose(middle(handle), before + np.array([40, -20]), atol=1)
+    context.close()
+
+
+def test_a_step_takes_less_than_a_frame(open_page, modules, record_property):
+    network = Network(modules["decoder"])  # the largest that is allowed
+    clouds = [Points(*np.random.default_rng(k).normal(size=(2, 40))) for k in range(9)]
+
+    def compute(z):
+        limits = {"xlim": (-3, 3), "ylim": (-3, 3)}
+        here = Points(z[0], z[1], label="z")
+        return [Panel(points=[*clouds, here], **limits), Panel(image=sigmoid(network(z))[0])]
+
+    html, _ = live(compute, z=Point("z"))
+    page = open_page(page_of(html))
+    pictures(page)
+    steps = page.locator(".handle").evaluate(
+        """handle => Array.from({ length: 60 }, (_, i) => {
+            const key = i % 2 ? 'ArrowLeft' : 'ArrowRight', start = performance.now();
+            handle.dispatchEvent(new KeyboardEvent('keydown', { key }));
+            return performance.now() - start;
+        })"""
+    )
+    record_property("milliseconds a step", np.median(steps))
+    assert np.quantile(steps, 0.1) < 16  # what it takes when nothing else runs

@@ -131,7 +131,7 @@
     let xTicks, count = 9;
     if (names) xTicks = names.map((name, i) => [i, name]);
     else do xTicks = ticks(xlim, count);
-    while (--count && xTicks.reduce((sum, [, text]) => sum + size(text) + 12, 0) > right - left);
+    while (--count && xTicks.reduce((sum, [, text]) => sum + size(text) + (small ? 8 : 12), 0) > right - left);
     for (const [x, text] of xTicks) {
       if (!image && !names) line(X(x), top, X(x), bottom);
       pen.fillText(text, Math.min(X(x), width - size(text) / 2), bottom + 17, names ? X(1) - X(0) : width);
@@ -144,12 +144,13 @@
     line(left, bottom, right, bottom);
     line(left, top, left, bottom);
 
-    pen.save();
-    pen.beginPath();
-    pen.rect(left - 7, top - 7, right - left + 14, bottom - top + 14);  // a marker may overhang
-    pen.clip();
     Object.assign(pen, { lineWidth: 2, lineJoin: "round" });
     for (const mark of panel.marks) {
+      const over = { marker: 11, cloud: 3 }[mark.kind] ?? 1;  // a dot may overhang
+      pen.save();
+      pen.beginPath();
+      pen.rect(left - over, top - over, right - left + 2 * over, bottom - top + 2 * over);
+      pen.clip();
       const x = reals(mark.x).map(X), y = reals(mark.y).map(Y);
       const there = x.map((_, i) => !Number.isNaN(x[i] + y[i]));
       const radius = { marker: 5.5, cloud: small ? 1.6 : 2 }[mark.kind];
@@ -170,8 +171,8 @@
         pen.arc(x[0], y[0], 9, 0, 2 * Math.PI);
         pen.stroke();
       }
+      pen.restore();
     }
-    pen.restore();
     return view;
   };
   const draggable = (mark) => Boolean(mark.handle || (mark.frames && mark.frames.length));
@@ -549,13 +550,12 @@
           if (pad) canvas.style.width = `${height}px`;
         }
       };
-      give(0);
-      update();
-      const rows = new Set(views.map(({ canvas }) => canvas.offsetTop)).size;
-      const over = figure.offsetHeight - TALLEST;
-      if (phone && over > 0) {
-        give(Math.ceil(over / rows));
+      const rows = new Set(views.map(({ box }) => box.offsetTop)).size;
+      const whole = figure.closest("figure.numbered") ?? figure;  // with its caption
+      for (let less = 0, tries = 0; tries < (phone ? 3 : 1); tries++) {
+        give(less);
         update();
+        less = Math.max(0, less + Math.ceil((whole.offsetHeight - TALLEST) / rows));
       }
     };
 
@@ -572,7 +572,7 @@
       if (area.clientWidth !== width) arrange();
       width = area.clientWidth;
     }).observe(area);
-    new MutationObserver(arrange).observe(figure, { childList: true });  // a caption arrives
+    window.addEventListener("load", arrange);  // the page may have added a caption
     const watch = new MutationObserver(shade);
     for (const node of [document.documentElement, document.body]) watch.observe(node, { attributes: true });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", shade);
