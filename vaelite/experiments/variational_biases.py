@@ -32,6 +32,8 @@ from itertools import combinations
 
 import numpy as np
 
+from vaelite.experiments.statistics import bootstrap_interval as mean_interval
+from vaelite.experiments.statistics import proportion_interval
 from vaelite.profile import seed
 from vaelite.toys import ica
 
@@ -190,3 +192,103 @@ def small_steps(X, W, noise_var, beta, steps):
             yield step, W, ica.free_energy(X, W, noise_var, *q, DOF, beta=beta) / len(X)
         W = ica.optimal_weights(X, *q)
         q = ica.improve_q(X, W, noise_var, *q, DOF, beta=beta)
+
+
+def fits(results):
+    """Return one dictionary for each fit of the map: its trial and what was measured."""
+    return [
+        {**entry["trial"], **entry["result"]}
+        for entry in results["trials"]
+        if entry["trial"]["method"] == "fit"
+    ]
+
+
+def shares_by_seed(outcomes):
+    """Return each seed's share of true outcomes, from booleans by ``(..., seed)``."""
+    seeds = sorted({key[-1] for key in outcomes})
+    return [
+        float(np.mean([seen for key, seen in outcomes.items() if key[-1] == seed_]))
+        for seed_ in seeds
+    ]
+
+
+def interval_of_shares(shares):
+    """Return a 95 % interval of the mean share over seeds.
+
+    Where all shares are equal the spread says nothing; then it is the exact interval for as many
+    equal trials.
+    """
+    if len(set(shares)) > 1:
+        return mean_interval(shares)
+    return proportion_interval(round(shares[0] * len(shares)), len(shares))
+
+
+def share(fits, outcome, **where):
+    """Return the mean share of fits with an outcome, and a 95 % interval over the seeds.
+
+    Every setting sees the same sources for the same seed, so the seed is the unit that repeats.
+
+    Args:
+        fits: from :func:`fits`.
+        outcome: maps a fit to a bool.
+        **where: allowed values by name, such as ``beta=[1.0]``.
+    """
+    outcomes = {
+        (i, f["seed"]): bool(outcome(f))
+        for i, f in enumerate(fits)
+        if all(f[name] in allowed for name, allowed in where.items())
+    }
+    shares = shares_by_seed(outcomes)
+    return float(np.mean(shares)), interval_of_shares(shares)
+
+
+def components_left(fits, geometries, noise_levels, beta):
+    """Return ``(geometries, noise levels)``: the mean number of the three components left."""
+    return np.array(
+        [
+            [
+                np.mean(
+                    [
+                        3 - f["pruned"]
+                        for f in fits
+                        if (f["geometry"], f["noise_sd"], f["beta"]) == (geometry, noise_sd, beta)
+                    ]
+                )
+                for noise_sd in noise_levels
+            ]
+            for geometry in geometries
+        ]
+    )
+
+
+def turned_apart(fit):
+    """Whether the columns that remain are more orthogonal than any equally many true ones."""
+    W, truth = np.array(fit["weights"]), true_weights(fit["geometry"])  # (2, 3), (2, 3)
+    kept = ~ica.pruned(W, longest=np.linalg.norm(truth, axis=0).max())
+    choices = combinations(range(3), kept.sum())
+    return bool(
+        kept.sum() >= 2 and coherence(W[:, kept]) < min(coherence(truth[:, c]) for c in choices)
+    )
+
+
+def pairs_on_the_way(results):
+    """Tell for each problem whether the slow ascents show the paper's pair of pictures.
+
+    Returns:
+        Booleans by ``(geometry, noise_sd, seed)``: whether at one and the same stop beta = 1 shows
+        what was reported for it, and beta = 5 what was reported for that.
+    """
+    climbs = {
+        tuple(entry["trial"][key] for key in ("geometry", "noise_sd", "seed", "beta")): entry[
+            "result"
+        ]["path"]
+        for entry in results["trials"]
+        if entry["trial"]["method"] == "small steps"
+    }
+    return {
+        problem: any(
+            one["reported_for_beta_1"] and five["reported_for_beta_5"]
+            for one, five in zip(climbs[(*problem, 1.0)], climbs[(*problem, 5.0)], strict=True)
+        )
+        for problem in sorted({key[:3] for key in climbs})
+    }
