@@ -1,0 +1,202 @@
+"""Figures of the chapter on disentanglement: what is drawn, not what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from vaelite.book import figures
+from vaelite.book.explore import Curve, Panel, Points
+
+CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 49)), np.sin(np.linspace(0, 2 * np.pi, 49))])
+_LEVELS = (
+    ("q(z|x)", figures.ORANGE),
+    ("q(z)", figures.BLUE),
+    ("Π q(z_d)", figures.GREEN),
+    ("p(z)", figures.GREY),
+)
+
+
+def machines(rows: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw rows of seven pictures ``(7 * rows, H, W)``, one row a knob."""
+    fig, ax = figures.subplots(height=3.0)
+    side = rows.shape[1]
+    ax.imshow(figures.image_grid(rows, columns=7, fill=0.35))
+    ax.set_yticks([side / 2 + (side + 1) * k for k in range(len(names))], names)
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    return fig
+
+
+def rotations(angles: Sequence[float], mig: np.ndarray) -> Figure:
+    """Draw MIG ``(models, angles)`` against the rotation, a dot for each model as trained."""
+    fig, ax = figures.subplots(height=3.2)
+    for line, colour in zip(mig, figures.COLOURS, strict=False):
+        ax.plot(angles, line, color=colour, lw=1.5)
+        ax.plot(0, line[0], "o", color=colour, clip_on=False)
+    ax.set(xlabel="rotation of the latent space (degrees)", xticks=range(0, 91, 15))
+    ax.set(ylabel="MIG", ylim=(0, 1))
+    return fig
+
+
+def mesh_lines(mesh: np.ndarray) -> list[Curve]:
+    """Return lines of equal x (full) and equal y (dashed) through codes ``(32, 32, 2)``."""
+    curves = []
+    for k in range(1, 32, 6):
+        names = ("same x", "same y") if k == 1 else ("", "")
+        curves += [
+            Curve(*mesh[k, ::3].T, label=names[0], colour=figures.BLUE),
+            Curve(*mesh[::3, k].T, label=names[1], colour=figures.ORANGE, dashed=True),
+        ]
+    return sorted(curves, key=lambda curve: curve.dashed)
+
+
+def sheet(grey: np.ndarray) -> np.ndarray:
+    """Lay small pictures ``(N, H, W)`` with ink 1 out in rows of five, enlarged five times."""
+    grid = figures.image_grid(255 * (1 - grey), columns=5, fill=160.0)
+    return np.kron(grid, np.ones((5, 5))).astype(np.uint8)
+
+
+def gap_lines(sweep: np.ndarray, gaps: Mapping[str, np.ndarray]) -> Figure:
+    """Draw free energy minus log-likelihood against the rotation away from the truth."""
+    fig, ax = figures.subplots(height=3.2)
+    for (name, gap), style in zip(gaps.items(), ("-", "--", ":"), strict=True):
+        ax.plot(sweep, gap, style, label=name)
+    ax.axvline(0, color=figures.GREY, lw=1)
+    ax.set(xlabel="rotation away from the truth (degrees)", xticks=range(-45, 46, 15))
+    ax.set(ylabel="free energy minus\nlog-likelihood (nats)", ylim=(-0.27, 0.01))
+    ax.legend(fontsize=9, loc="lower center", ncols=3, columnspacing=1, handlelength=1.5)
+    return fig
+
+
+def two_clouds(first: np.ndarray, second: np.ndarray, colour: np.ndarray) -> Figure:
+    """Draw two clouds ``(N, 2)`` side by side, each point in the colour of its number."""
+    fig, axes = figures.subplots(1, 2, height=2.9, sharey=True)
+    for ax, cloud, title in zip(axes, (first, second), ("latents", "mixed latents"), strict=True):
+        ax.scatter(*cloud.T, s=3, c=colour, cmap="viridis")
+        ax.set(title=title, xlim=(-5, 5), ylim=(-5, 5), aspect="equal")
+        ax.set(xticks=[-4, 0, 4], yticks=[-4, 0, 4])
+    return fig
+
+
+def telescope(
+    z: np.ndarray, mean: np.ndarray, variance: float, covariance: np.ndarray
+) -> list[Panel]:
+    """Return the panels of three log ratios at one point of the plane.
+
+    Args:
+        z: ``(2,)`` the point.
+        mean: ``(2,)`` of q(z|x).
+        variance: of both latents of q(z|x).
+        covariance: ``(2, 2)`` of the aggregate posterior, whose mean is zero.
+    """
+    diagonal = np.diag(np.diag(covariance))
+    normals = ((mean, variance * np.eye(2)), *((np.zeros(2), C) for C in (covariance, diagonal)))
+    normals = (*normals, (np.zeros(2), np.eye(2)))
+    heights, curves = [], []
+    for (label, colour), (centre, C) in zip(_LEVELS, normals, strict=True):
+        away = z - centre
+        log_det = np.linalg.slogdet(2 * np.pi * C)[1]
+        heights.append(-0.5 * (log_det + away @ np.linalg.solve(C, away)))
+        ring = centre[:, None] + 2 * np.linalg.cholesky(C) @ CIRCLE
+        curves.append(Curve(*ring, label=label, colour=colour, dashed=label == "p(z)"))
+    steps = -np.diff(heights)  # index-code, total correlation, dimension-wise
+    stairs = [
+        Curve([k, k + 0.8], [height, height], colour=colour, label="")
+        for k, (height, (_, colour)) in enumerate(zip(heights, _LEVELS, strict=True))
+    ]
+    arrows = [
+        Curve([k + 0.8, k + 1.0], [heights[k], heights[k + 1]], colour=figures.BLACK, dashed=True)
+        for k in range(3)
+    ]
+    text = ", ".join(
+        f"{name} {step:+.2f}"
+        for name, step in zip(
+            ("information", "correlation", "dimension-wise"), steps, strict=True
+        )
+    )
+    return [
+        Panel(
+            curves=curves,
+            points=[Points(z[0], z[1], colour=figures.BLACK)],
+            xlabel="z₁",
+            ylabel="z₂",
+            xlim=(-3, 3),
+            ylim=(-3, 3),
+            equal_aspect=True,
+        ),
+        Panel(
+            curves=stairs + arrows,
+            xlabel="the four densities, in the order of the legend",
+            ylabel="logarithm at the point",
+            xlim=(-0.2, 4),
+            text=text,
+        ),
+    ]
+
+
+def by_batch_size(
+    sizes: Sequence[int],
+    estimates: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
+    whole: Sequence[float],
+) -> Figure:
+    """Draw index-code and total correlation against the batch size, with two standard errors."""
+    fig, axes = figures.subplots(2, 1, height=2.5, sharex=True)
+    looks = {"stratified": ("o-", figures.BLUE), "mis-indexed": ("s--", figures.ORANGE)}
+    for part, name in enumerate(("index-code (nats)", "total\ncorrelation (nats)")):
+        axes[part].axhline(whole[part], color=figures.GREY, lw=1.5, label="all data")
+        for kind, (style, colour) in looks.items():
+            middle = np.array([mean[part] for mean, _ in estimates[kind]])
+            error = np.array([error[part] for _, error in estimates[kind]])
+            axes[part].errorbar(sizes, middle, 2 * error, fmt=style, color=colour, label=kind)
+        axes[part].set(xscale="log", ylabel=name)
+    axes[1].set_xlabel("batch size B, of N = 2,000")
+    axes[1].set_xticks(sizes, [str(size) for size in sizes], minor=False)
+    axes[1].minorticks_off()
+    axes[0].legend(fontsize=10)
+    return fig
+
+
+def overfitting(watch: np.ndarray, stopped: float, truth: float) -> Figure:
+    """Draw estimated divergences ``(T, 3)``: step, on own samples, on fresh samples."""
+    fig, ax = figures.subplots(height=3.0)
+    ax.plot(watch[:, 0], watch[:, 1], color=figures.ORANGE, label="own training samples")
+    ax.plot(watch[:, 0], watch[:, 2], "--", color=figures.BLUE, label="fresh samples")
+    ends = watch[[0, -1], 0]
+    ax.plot(ends, [stopped] * 2, ":", color=figures.GREEN, label="stopped early, fresh samples")
+    ax.axhline(truth, color=figures.GREY, lw=1.5, label="truth")
+    ax.set(xlabel="steps", ylabel="estimated KL (nats)")
+    ax.legend()
+    return fig
+
+
+def price(outcome: Mapping[tuple[str, float], np.ndarray], betas: Sequence[float]) -> Figure:
+    """Draw reconstruction and MIG, ``(seeds, 2 or more)`` by method and beta, a dot a seed."""
+    fig, axes = figures.subplots(2, 1, height=2.5, sharex=True)
+    looks = {"β-VAE": (figures.BLUE, "o", "-", -0.04), "β-TCVAE": (figures.ORANGE, "s", "--", 0.04)}
+    for name, (colour, marker, style, shift) in looks.items():
+        for column, ax in enumerate(axes):
+            values = np.stack([outcome[name, beta][:, column] for beta in betas])
+            places = range(len(betas))
+            ax.plot(places, values.mean(1), style, marker=marker, color=colour, label=name)
+            for k, dots in enumerate(values):
+                place = np.full(len(dots), k + shift)
+                ax.scatter(place, dots, color=colour, s=14, alpha=0.5, marker=marker)
+    axes[0].set(ylabel="reconstruction (nats)")
+    labels = [f"{beta:g}" for beta in betas]
+    axes[1].set(ylabel="MIG", ylim=(0, None), xlabel="β")
+    axes[1].set_xticks(range(len(betas)), labels)
+    axes[0].legend(loc="lower left")
+    return fig
+
+
+def orientations(difference: Mapping[str, np.ndarray]) -> Figure:
+    """Draw in how many pixels each orientation of a shape differs from the first."""
+    fig, ax = figures.subplots(height=3.0)
+    for (name, pixels), style in zip(difference.items(), ("-", "--", ":"), strict=True):
+        ax.plot(range(len(pixels)), pixels, style, label=name)
+    ax.set(xlabel="orientation class", ylabel="pixels that differ\nfrom class 0", ylim=(0, 250))
+    ax.legend(ncols=3, fontsize=10, loc="upper center")
+    return fig
