@@ -1,0 +1,252 @@
+"""Figures of the chapter on Lp-nested priors: what is drawn, not what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vaelite.book import figures
+from vaelite.book.explore import Curve, Panel, Points
+
+AROUND = np.linspace(0, 2 * np.pi, 97)
+EDGE = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]])
+Tree = tuple
+
+
+def ring(p: float) -> np.ndarray:
+    """Return ``(2, 97)`` points of the plane whose p-norm is one."""
+    rays = np.stack([np.cos(AROUND), np.sin(AROUND)])
+    return rays / (np.abs(rays) ** p).sum(0) ** (1 / p)
+
+
+def densities(z: np.ndarray, curves: Mapping[str, np.ndarray]) -> Figure:
+    """Draw densities ``(N,)`` by label over one axis."""
+    fig, ax = figures.subplots(height=3.0)
+    for (label, density), style in zip(curves.items(), ("-", "--", ":"), strict=True):
+        ax.plot(z, density, style, label=label)
+    ax.set(xlabel="z", ylabel="density", ylim=(0, None))
+    ax.legend(loc="upper right")
+    return fig
+
+
+def preferred(
+    square: np.ndarray, codes: Mapping[str, np.ndarray], norms: Sequence[float]
+) -> Figure:
+    """Draw, column by column, turned codes over contours, and the pictures' plane below.
+
+    Args:
+        square: ``(N, 2)`` positions in the pictures.
+        codes: ``(N, 2)`` their codes at the preferred angle, by title.
+        norms: the exponent of each column's contours.
+    """
+    fig, axes = figures.subplots(2, 2, height=2.7)
+    axis = np.linspace(-1.7, 1.7, 121)
+    for column, (p, (name, turned)) in enumerate(zip(norms, codes.items(), strict=True)):
+        codes_ax, pictures_ax = axes[:, column]
+        p_norm = (np.abs(axis[:, None]) ** p + np.abs(axis) ** p) ** (1 / p)
+        codes_ax.contour(axis, axis, p_norm, levels=(0.4, 0.8, 1.2, 1.6), colors=figures.GREY)
+        for ax, points in ((codes_ax, turned), (pictures_ax, square)):
+            ax.scatter(*points.T, c=turned[:, 0], s=5, cmap="cividis", vmin=-1.5, vmax=1.5)
+        codes_ax.set(title=name, xlim=(-1.7, 1.7), ylim=(-1.7, 1.7), aspect="equal")
+        codes_ax.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1], xlabel="$z_1$")
+        pictures_ax.set(aspect="equal", xticks=[], yticks=[], xlabel="$x$")
+    axes[0, 0].set_ylabel("$z_2$")
+    axes[1, 0].set_ylabel("$y$")
+    return fig
+
+
+def trees(shown: Mapping[str, Tree], branches: Callable, leaves: Callable) -> Figure:
+    """Draw trees of exponents, one below the other, from the chapter's own two functions."""
+
+    def node(ax: Axes, tree: Tree, names: dict, height: float, left: float) -> float:
+        def box(name: str, x: float, style: str, colour: str) -> None:
+            look = {"boxstyle": style, "fc": "white", "ec": colour}
+            place = {"ha": "center", "va": "center", "fontsize": 11}
+            ax.annotate(name, (x, height), bbox=look, color="black", **place)
+
+        if tree == 1:
+            box(next(names["leaf"]), left, "square", figures.BLUE)
+            return left
+        name, children = next(names["node"]), []
+        for branch in branches(tree):
+            children.append(node(ax, branch, names, height - 1, left))
+            left += leaves(branch)
+        x = float(np.mean(children))
+        for child in children:
+            ax.plot([x, child], [height, height - 1], color=figures.GREY, lw=1.2, zorder=0)
+        box(name, x, "round", figures.ORANGE)
+        return x
+
+    fig, axes = figures.subplots(len(shown), 1, height=1.9)
+    for ax, (title, tree) in zip(axes, shown.items(), strict=True):
+        names = {
+            "leaf": (f"$z_{j}$" for j in range(1, 20)),
+            "node": (f"$p_{i}$" for i in range(20)),
+        }
+        node(ax, tree, names, 0.0, 0.0)
+        ax.set(xlim=(-0.6, leaves(tree) - 0.4), ylim=(-2.4, 0.4))
+        ax.set_title(title, fontsize=12, loc="left")
+        ax.axis("off")
+    return fig
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
+
+_TOWARD = _unit(np.array([0.62, 1.0, 0.55]))  # from the origin to the eye
+_RIGHT = _unit(np.cross([1.0, 0, 0], _TOWARD))
+_UP = np.cross(_TOWARD, _RIGHT)
+_LIGHTS = (
+    (120, _unit(0.3 * _TOWARD - 0.8 * _RIGHT + 0.5 * _UP)),
+    (80, _unit(_TOWARD + 0.5 * _RIGHT + 0.3 * _UP)),
+)
+
+
+def surface(norm: Callable[[np.ndarray], np.ndarray], size: int = 112) -> np.ndarray:
+    """Return a shaded view of ``norm(z) = 1`` in space, ``(size, size)`` uint8, 255 outside.
+
+    A ray through each pixel marches to the body, and twelve halvings find where it enters.
+    """
+    across, depth = np.linspace(-1.7, 1.7, size), np.linspace(1.75, -1.75, 61)
+    plane = across[None, :, None] * _RIGHT - across[:, None, None] * _UP  # (size, size, 3)
+    inside = np.stack([norm(plane + t * _TOWARD) <= 1 for t in depth])
+    hit, first = inside.any(0), inside.argmax(0)
+    near, far = depth[np.maximum(first - 1, 0)], depth[first]
+    for _ in range(12):
+        middle = (near + far) / 2
+        within = norm(plane + middle[..., None] * _TOWARD) <= 1
+        near, far = np.where(within, near, middle), np.where(within, middle, far)
+    point, h = plane + far[..., None] * _TOWARD, 1e-3
+    slope = np.stack([norm(point + h * e) - norm(point - h * e) for e in np.eye(3)], -1)
+    slope /= np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), 1e-12)
+    shade = 40 + sum(strength * np.clip(slope @ light, 0, 1) for strength, light in _LIGHTS)
+    return np.where(hit, shade, 255).astype(np.uint8)
+
+
+def body(image: np.ndarray, p0: float, p1: float) -> list[Panel]:
+    """Return the panels of a level set: the shaded body with its axes, and two cuts."""
+    ends = [(e @ _RIGHT, e @ _UP) for e in 1.6 * np.eye(3)]
+    colours = (figures.ORANGE, figures.BLUE, figures.GREEN)
+    sticks = [
+        Curve([0.625 * x, x], [0.625 * y, y], label=name, colour=colour)
+        for name, (x, y), colour in zip(("z₁", "z₂", "z₃"), ends, colours, strict=True)
+    ]
+    limits = {"xlim": (-1.7, 1.7), "ylim": (-1.7, 1.7), "equal_aspect": True}
+    cuts = [
+        Curve(*ring(p0), label="cut through z₁, z₂", colour=figures.ORANGE),
+        Curve(*ring(p1), label="cut through z₂, z₃", colour=figures.BLUE, dashed=True),
+    ]
+    return [
+        Panel(image=image, curves=sticks, title="f(z) = 1", **limits),
+        Panel(
+            curves=cuts, xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), equal_aspect=True, title="two cuts"
+        ),
+    ]
+
+
+def shell(p: float, radius: float, width: float = 0.15) -> list[Panel]:
+    """Return the panels of a shell of the p-norm in the plane: the shell, and its volume."""
+    unit = _plane_volume(p)
+    radii = np.linspace(0, 1.5, 61)
+    inner, outer = unit * radius**2, unit * (radius + width) ** 2
+    return [
+        Panel(
+            curves=[
+                Curve(*(radius * ring(p)), label="f = R", colour=figures.BLUE),
+                Curve(
+                    *((radius + width) * ring(p)),
+                    label="f = R + dR",
+                    colour=figures.ORANGE,
+                    dashed=True,
+                ),
+            ],
+            xlabel="z₁",
+            ylabel="z₂",
+            xlim=(-1.7, 1.7),
+            ylim=(-1.7, 1.7),
+            equal_aspect=True,
+        ),
+        Panel(
+            curves=[Curve(radii, unit * radii**2, label="V(R)", colour=figures.BLUE)],
+            points=[Points([radius, radius + width], [inner, outer], colour=figures.ORANGE)],
+            xlabel="R",
+            ylabel="volume",
+            ylim=(0, 9),
+            text=f"shell {outer - inner:.2f}, S(R) dR = {2 * unit * radius * width:.2f}",
+        ),
+    ]
+
+
+def _plane_volume(p: float) -> float:
+    """Return the area of the unit body of the p-norm in the plane."""
+    x = np.linspace(0, 1, 20_001)
+    return 4 * float(np.trapezoid((1 - x**p) ** (1 / p), x))
+
+
+def dirichlet_step(points: np.ndarray, p: float) -> Panel:
+    """Return the panel of one step of the sampler: points ``(N, 2)`` over the unit curve."""
+    return Panel(
+        curves=[Curve(*ring(p), colour=figures.ORANGE, label="norm one")],
+        points=[Points(*points.T, colour=figures.BLUE)],
+        xlabel="first coordinate",
+        ylabel="second coordinate",
+        xlim=(-1.8, 1.8),
+        ylim=(-1.8, 1.8),
+        equal_aspect=True,
+    )
+
+
+def normal_gaps(exponents: np.ndarray, gaps: Mapping[float, np.ndarray], dots: Mapping) -> Figure:
+    """Draw the divergence from the nearest normal, in nats a latent, by outer exponent.
+
+    Args:
+        exponents: ``(M,)`` inner exponents.
+        gaps: ``(M,)`` nats a latent, by outer exponent.
+        dots: ``(exponent, nats, offset of the label in points)`` by name.
+    """
+    fig, ax = figures.subplots(height=3.2)
+    for (p0, gap), style in zip(gaps.items(), ("-", "--", ":", "-."), strict=True):
+        ax.semilogy(exponents, np.maximum(gap, 1e-7), style, label=f"$p_0 = {p0:g}$")
+    for name, (p, nats, offset) in dots.items():
+        ax.plot(p, nats, "o", color=figures.BLACK, zorder=5)
+        ax.annotate(name, (p, nats), xytext=offset, textcoords="offset points", fontsize=11)
+    ax.set(xlabel="exponent $p_k$ within the subspaces", ylabel="nats per latent")
+    ax.set_ylim(3e-5, 0.3)
+    ax.legend(loc="lower right", fontsize=11)
+    return fig
+
+
+def marginals(z: np.ndarray, curves: Mapping[str, np.ndarray]) -> list[Panel]:
+    """Return a panel of densities over one axis, and one of their log ratio to the first."""
+    names = list(curves)
+    looks = dict(zip(names, (figures.GREY, figures.ORANGE), strict=True))
+    lines = [
+        Curve(z, curves[name], label=name, colour=looks[name], dashed=name == names[0])
+        for name in names
+    ]
+    ratio = np.log(curves[names[1]] / curves[names[0]])
+    return [
+        Panel(curves=lines, xlabel="z", ylabel="density", ylim=(0, 0.9)),
+        Panel(
+            curves=[Curve(z, ratio, colour=figures.ORANGE)],
+            xlabel="z",
+            ylabel="log ratio, nats",
+            ylim=(-1, 1),
+        ),
+    ]
+
+
+def mixed(before: np.ndarray, after: np.ndarray) -> Figure:
+    """Draw a prior's sample and its image under a map, coloured by the old first latent."""
+    fig, axes = figures.subplots(1, 2, height=3.0, sharex=True, sharey=True)
+    for ax, points, title in zip(
+        axes, (before, after), ("the prior", "the prior, mixed"), strict=True
+    ):
+        ax.scatter(*points.T, c=np.clip(before[:, 0], -3, 3), cmap="cividis", s=4)
+        ax.set(title=title, xlim=(-6, 6), ylim=(-6, 6), aspect="equal", xlabel="first latent")
+    axes[0].set_ylabel("second latent")
+    return fig
