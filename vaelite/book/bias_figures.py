@@ -119,9 +119,7 @@ def climb_panels(
     ]
 
 
-def shrinking(
-    betas: np.ndarray, fitted: np.ndarray, smooth: np.ndarray, law: np.ndarray
-) -> Figure:
+def shrinking(betas: np.ndarray, fitted: np.ndarray, smooth: np.ndarray, law: np.ndarray) -> Figure:
     """Draw column lengths against beta: the law ``(M, 2)`` as lines, fits ``(B, 2)`` as dots."""
     fig, ax = figures.subplots(height=3.0)
     looks = ((figures.ORANGE, "--", "weaker"), (figures.BLUE, "-", "stronger"))

@@ -113,9 +113,7 @@ def telescope(
     ]
     text = ", ".join(
         f"{name} {step:+.2f}"
-        for name, step in zip(
-            ("information", "correlation", "dimension-wise"), steps, strict=True
-        )
+        for name, step in zip(("information", "correlation", "dimension-wise"), steps, strict=True)
     )
     return [
         Panel(

@@ -49,7 +49,7 @@ def preferred(
         p_norm = (np.abs(axis[:, None]) ** p + np.abs(axis) ** p) ** (1 / p)
         codes_ax.contour(axis, axis, p_norm, levels=(0.4, 0.8, 1.2, 1.6), colors=figures.GREY)
         for ax, points in ((codes_ax, turned), (pictures_ax, square)):
-            ax.scatter(*points.T, c=turned[:, 0], s=5, cmap="cividis", vmin=-1.5, vmax=1.5)
+            ax.scatter(*points.T, c=turned[:, 0], s=14, cmap="cividis", vmin=-1.5, vmax=1.5)
         codes_ax.set(title=name, xlim=(-1.7, 1.7), ylim=(-1.7, 1.7), aspect="equal")
         codes_ax.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1], xlabel="$z_1$")
         pictures_ax.set(aspect="equal", xticks=[], yticks=[], xlabel="$x$")
@@ -142,9 +142,7 @@ def body(image: np.ndarray, p0: float, p1: float) -> list[Panel]:
     ]
     return [
         Panel(image=image, curves=sticks, title="f(z) = 1", **limits),
-        Panel(
-            curves=cuts, xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), equal_aspect=True, title="two cuts"
-        ),
+        Panel(curves=cuts, xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), equal_aspect=True, title="two cuts"),
     ]
 
 
@@ -246,7 +244,7 @@ def mixed(before: np.ndarray, after: np.ndarray) -> Figure:
     for ax, points, title in zip(
         axes, (before, after), ("the prior", "the prior, mixed"), strict=True
     ):
-        ax.scatter(*points.T, c=np.clip(before[:, 0], -3, 3), cmap="cividis", s=4)
+        ax.scatter(*points.T, c=np.clip(before[:, 0], -3, 3), cmap="cividis", s=7)
         ax.set(title=title, xlim=(-6, 6), ylim=(-6, 6), aspect="equal", xlabel="first latent")
     axes[0].set_ylabel("second latent")
     return fig

@@ -32,8 +32,7 @@ from itertools import combinations
 
 import numpy as np
 
-from vaelite.experiments.statistics import bootstrap_interval as mean_interval
-from vaelite.experiments.statistics import proportion_interval
+from vaelite.experiments.statistics import mean_interval, proportion_interval
 from vaelite.profile import seed
 from vaelite.toys import ica
 
