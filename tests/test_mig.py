@@ -35,6 +35,19 @@ def test_a_duplicated_code_gives_zero():
     assert mutual_information_gap(codes, factors) == pytest.approx(0.0, abs=1e-12)
 
 
+def test_a_pruned_copy_counts_in_full_in_histograms_and_not_in_posteriors():
+    """As the docstring warns: bins stretch to each mean's own range."""
+    factors = grid(4, 4, repeat=20)
+    codes = torch.cat([factors.double(), 1e-4 * factors[:, :1].double()], dim=1)
+    assert mutual_information_gap(codes, factors) == pytest.approx(0.5, abs=1e-12)
+    assert mutual_information_gap(codes[:, :2], factors) == pytest.approx(1.0, abs=1e-12)
+    std = torch.tensor([0.01, 0.01, 1.0]).expand_as(
+        codes
+    )  # a pruned latent is as wide as its prior
+    gap = mutual_information_gap_from_posterior(codes, std, factors)
+    assert gap == pytest.approx(1.0, abs=0.05)
+
+
 def test_a_factor_shared_by_two_codes():
     """Two codes that know a part each, by hand.
 

@@ -90,6 +90,11 @@ def mutual_information_gap(codes: Tensor, factors: Tensor, bins: int = 20) -> fl
     information with factor v.  Each code is cut into ``bins`` intervals of equal width.  A
     histogram overestimates a mutual information by about (bins - 1)(classes - 1) / (2N) nats.
 
+    The intervals stretch to each code's own range.  So a pruned latent counts in full, however
+    little its mean moves: a copy of another code, scaled by 1e-4, has all of its information, and
+    the gap of that factor is zero.  Where latents are pruned, compute the gap of the active ones
+    too, or use :func:`mutual_information_gap_from_posterior`, which sees the noise.
+
     Args:
         codes: ``(N, D)``, real: the posterior means, say.
         factors: ``(N, V)``, integer classes.  A factor with one class has no entropy and is left
