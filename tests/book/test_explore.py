@@ -8,27 +8,44 @@ from html.parser import HTMLParser
 import nbformat
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from matplotlib.colors import to_rgb
 from nbclient import NotebookClient
 from PIL import Image
+from torch import nn
 
 from vaelite.book import explore as module
+from vaelite.book import figures
 from vaelite.book.explore import (
     Bars,
     Control,
     Curve,
+    Drawing,
+    Network,
     Panel,
+    Point,
     Points,
+    Slider,
+    Switches,
     colours,
     draw,
+    ellipse,
     evaluate,
     explore,
+    live_html,
+    live_widget,
     pack,
+    pick,
+    product_of_experts,
     to_html,
+    trace,
     widget,
 )
+from vaelite.book.live import Expression, recompute
+from vaelite.nets import MLP, ConvDecoder, ConvEncoder, GaussianEncoder
 
 GRID = np.linspace(-1, 2, 31)
 
@@ -390,16 +407,288 @@ def test_outside_a_notebook_one_line_is_printed(capsys):
     assert capsys.readouterr().out.strip() == "Explorable figure: A line."
 
 
-def test_a_kernel_displays_page_and_widget():
+@pytest.mark.parametrize("control", ["Control([1, 2, 3, 4, 5], 'slope')", "Slider(1, 5, 'slope')"])
+def test_a_kernel_displays_page_widget_and_caption(control):
     cell = nbformat.v4.new_code_cell(
-        "from vaelite.book.explore import Control, Curve, Panel, explore\n"
-        "explore(lambda k: Panel(curves=[Curve([0, 1], [0, k])]), alt='A line.',\n"
-        "        k=Control([1, 2, 3, 4, 5], 'slope'))"
+        "import numpy as np\n"
+        "from vaelite.book.explore import Control, Curve, Panel, Slider, explore\n"
+        "def line(k):\n"
+        "    return Panel(curves=[Curve([0, 1], np.stack([0 * k, k]))], ylim=(0, 5))\n"
+        f"explore(line, alt='A line.', caption='It turns.', k={control})"
     )
     notebook = nbformat.v4.new_notebook(cells=[cell])
     NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
-    (output,) = notebook.cells[0].outputs
+    output, caption = notebook.cells[0].outputs
     assert output.data["text/plain"] == "Explorable figure: A line."
     assert output.data["text/html"].startswith('<figure class="explore"')
     model = output.data["application/vnd.jupyter.widget-view+json"]["model_id"]
     assert model in json.dumps(notebook.metadata["widgets"])
+    assert caption.metadata["vaelite_caption"] == {"text": "It turns."}
+
+
+# Live figures
+
+
+@pytest.fixture
+def modules():
+    torch.manual_seed(1)
+    return [
+        (GaussianEncoder(MLP(6, (7, 5), 4, nn.Tanh)), (6,)),
+        (MLP(3, (), 4), (5, 3)),
+        (ConvDecoder(3, (1, 28, 20), 8), (3,)),
+        (ConvDecoder(3, (2, 8, 12), 4), (5, 3)),
+        (ConvEncoder((1, 8, 12), 5, 4), (1, 8, 12)),
+        (
+            nn.Sequential(
+                nn.Linear(3, 12, bias=False),
+                nn.LeakyReLU(0.2),
+                nn.Unflatten(1, (3, 2, 2)),
+                nn.ConvTranspose2d(3, 2, 3, stride=2, padding=1, bias=False),
+                nn.Softplus(beta=2),
+                nn.Identity(),
+                nn.Sigmoid(),
+                nn.Flatten(),
+            ),
+            (3,),
+        ),
+    ]
+
+
+def symbol(value, number=0):
+    return Expression("input", (), value, number=number)
+
+
+def test_a_network_laid_out_as_operations_is_torchs(modules):
+    rng = np.random.default_rng(2)
+    for layers, shape in modules:
+        x, other = rng.normal(size=(2, *shape))
+        network = Network(layers)
+        laid_out = network(symbol(x))
+        pairs = isinstance(laid_out, tuple)
+        for at in (x, other):  # the value at the start, and the operations repeated elsewhere
+            truth = network(at)
+            with torch.no_grad():
+                direct = layers(torch.as_tensor(at, dtype=torch.float32)[None])
+            for ours, torchs, layer in zip(
+                laid_out if pairs else [laid_out],
+                truth if pairs else [truth],
+                direct if pairs else [direct],
+                strict=True,
+            ):
+                np.testing.assert_allclose(torchs, layer[0].numpy(), atol=1e-6)
+                np.testing.assert_allclose(recompute(ours, {0: at}), torchs, atol=1e-5)
+
+
+def test_the_product_of_experts_is_the_product_of_densities():
+    mean, log_var = (
+        np.array([[0.5, 2.0], [-1.0, 0.3], [4.0, 4.0]]),
+        np.log([[2, 0.3], [0.7, 1], [1, 2]]),
+    )
+    present = np.array([1.0, 1.0, 0.0])
+    grid = np.linspace(-12, 12, 4801)
+    ours_mean, ours_log_var = product_of_experts(mean, log_var, present)
+    for d in range(2):
+        log = -(grid**2) / 2
+        for g in (0, 1):
+            log = log - (grid - mean[g, d]) ** 2 / (2 * np.exp(log_var[g, d]))
+        weights = np.exp(log - log.max()) / np.exp(log - log.max()).sum()
+        truth = weights @ grid
+        assert ours_mean[d] == pytest.approx(truth, abs=1e-6)
+        assert np.exp(ours_log_var[d]) == pytest.approx(weights @ (grid - truth) ** 2, abs=1e-6)
+
+
+def test_the_ellipse_lies_two_deviations_from_the_mean():
+    mean, log_var = np.array([1.0, -2.0]), np.log([4.0, 0.25])
+    x, y = ellipse(mean, log_var)
+    np.testing.assert_allclose(((x - 1) / 2) ** 2 + ((y + 2) / 0.5) ** 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda z: 1 if z[0] > 0 else 2, "no fixed value"),
+        (lambda z: float(z[0]), "no fixed value"),
+        (lambda z: torch.as_tensor(z), "no fixed value"),
+        (lambda z: [1, 2, 3][z[0]], "no fixed value"),
+        (lambda z: np.arctan(z), "cannot repeat np.arctan"),
+        (lambda z: np.linalg.norm(z), "cannot repeat np.norm"),
+        (lambda z: np.add.reduce(z), "cannot repeat np.add with reduce"),
+        (lambda z: f"{z:.2f}", "one number"),
+    ],
+)
+def test_what_a_page_cannot_repeat_is_named(use, message):
+    with pytest.raises(TypeError, match=message):
+        trace(lambda z: Panel(points=[Points(use(z), 0)]), {"z": Point("z")})
+
+
+def test_a_format_that_a_page_does_not_know_is_named():
+    with pytest.raises(ValueError, match=r"written with .2f.*; got >8"):
+        trace(lambda z: Panel(points=[Points(z[0], 0)], text=f"{z[0]:>8}"), {"z": Point("z")})
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Network(nn.GRU(2, 3)), TypeError, "cannot run a GRU"),
+        (lambda: Network(nn.Linear(150, 150)), ValueError, "22,650 weights.*at most 22,500"),
+        (lambda: Network(nn.Conv2d(2, 2, 3, dilation=2)), ValueError, "no dilation"),
+        (lambda: Network(nn.Conv2d(2, 2, 3, stride=(1, 2))), ValueError, "one stride"),
+        (lambda: Slider(1, 0, "s"), ValueError, "low <= start <= high"),
+        (lambda: Slider(0, 1, "s", start=2), ValueError, "low <= start <= high"),
+        (lambda: Slider(0, 1, ""), ValueError, "label is empty"),
+        (lambda: Point("z", (1, 2, 3)), ValueError, "two finite numbers"),
+        (lambda: Switches([], "s"), ValueError, "one to eight names"),
+        (lambda: Switches(["a"], "s", [1, 0]), ValueError, "2 numbers for 1 names"),
+        (lambda: Drawing(8, "d", {}), ValueError, "one to six examples"),
+        (lambda: Drawing(8, "d", {"a": np.ones((8, 7))}), ValueError, r"got \(8, 7\)"),
+        (lambda: Drawing(2, "d", {"a": 16 * np.eye(2)}), ValueError, "from 0 to 16"),
+        (lambda: Drawing(2, "d", {"a": np.eye(2)}, start="b"), ValueError, "no example 'b'"),
+        (lambda: Drawing(2, "d", {"a": np.eye(2)}, box=3), ValueError, "between 0 and 2"),
+        (lambda: figures.class_colour(10), ValueError, "from 0 to 9; got 10"),
+    ],
+)
+def test_bad_networks_and_inputs(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_live_figure_needs_limits_where_something_moves():
+    def compute(z, limits):
+        here = Points(z[0], z[1])
+        return Panel(points=[here], curves=[Curve([0, 1], np.stack([z[0], 2 * z[0]]))], **limits)
+
+    controls = {"z": Point("z")}
+    with pytest.raises(ValueError, match="panel 1 needs ylim: what it shows moves along y"):
+        trace(lambda z: compute(z, {}), controls)
+    (panel,) = trace(lambda z: compute(z, {"ylim": (-2, 3)}), controls)
+    assert panel.xlim[0] <= 0 < 1 <= panel.xlim[1]
+    assert panel.ylim == (-2, 3)
+
+
+def test_networks_beyond_two_of_full_size_are_refused():
+    networks = [Network(nn.Linear(120, 120)) for _ in range(4)]  # 38.7 kB each
+
+    def figure(count):
+        def compute(shade):
+            x = shade * np.ones(120)
+            return [Panel(image=network(x).reshape(10, 12)) for network in networks[:count]]
+
+        controls = {"shade": Slider(0, 1, "shade")}
+        return live_html(trace(compute, controls), controls, "Noise.", 100, b"")
+
+    assert len(figure(3)) < 200_000
+    with pytest.raises(ValueError, match="networks take 154 kB; at most 120 kB"):
+        figure(4)
+
+
+def test_a_network_that_is_asked_twice_travels_once():
+    network = Network(nn.Linear(100, 100))
+
+    def length(count):
+        def compute(shade):
+            return [
+                Panel(image=network(shade * k * np.ones(100)).reshape(10, 10))
+                for k in range(1, count + 1)
+            ]
+
+        controls = {"shade": Slider(0, 1, "shade")}
+        return len(live_html(trace(compute, controls), controls, "Noise.", 100, b""))
+
+    assert length(3) - length(1) < 3_000 < length(1)
+
+
+def test_regions_belong_to_switches():
+    places = np.array([[0, 1], [1, -1]])
+    controls = {"hidden": Switches(["a", "b"], "hide"), "z": Point("z")}
+    for regions, message in [
+        (lambda hidden, z: (hidden, places + 1), "-1 to 1; got 0 to 2"),
+        (lambda hidden, z: (z, places), "belongs to Switches"),
+        (lambda hidden, z: (np.ones(2), places), "belongs to Switches"),
+        (lambda hidden, z: (hidden, places[:1]), "one integer for each pixel"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            trace(
+                lambda hidden, z, r=regions: Panel(image=np.eye(2), regions=r(hidden, z)), controls
+            )
+
+
+def live_wave(z, scale, shade, on):
+    image = pick([scale * np.eye(6), 1 - np.eye(6)], shade) * on[1]
+    return [
+        Panel(points=[Points(z[0], z[1])], xlim=(-2, 2), ylim=(-3, 3), text=f"{z[0]:+.2f}"),
+        Panel(image=image),
+    ]
+
+
+def test_with_a_kernel_the_same_function_is_called_with_numbers():
+    controls = {
+        "z": Point("z", (0.5, -1)),
+        "scale": Slider(0, 1, "scale", start=0.25),
+        "shade": Control(["ink", "paper"], "shade"),
+        "on": Switches(["a", "b"], "on", [0, 1]),
+    }
+    panels = [panel.at_start() for panel in trace(live_wave, controls)]
+    assert panels[0].text == "+0.50"
+    poster = draw(panels, 200)
+    box = live_widget(live_wave, panels, controls, "A wave.", 200, poster)
+    *inputs, image = box.children
+    assert [each.description for each in inputs] == ["z →", "z ↑", "scale", "shade", "a", "b"]
+    inputs[0].value, inputs[2].value, inputs[3].value = -1.5, 0.75, 1
+    truth = live_wave(np.array([-1.5, -1]), np.float64(0.75), np.int64(1), np.array([0.0, 1.0]))
+    assert image.value == draw(truth, 200)
+    assert image.value != poster
+
+
+def test_with_a_kernel_torch_is_asked():
+    class Counted(nn.Linear):
+        calls = 0
+
+        def forward(self, x):
+            Counted.calls += 1
+            return super().forward(x)
+
+    network = Network(Counted(2, 12))
+    compute = lambda z: Panel(image=network(z).reshape(3, 4))  # noqa: E731
+    controls = {"z": Point("z")}
+    panels = [panel.at_start() for panel in trace(compute, controls)]
+    assert Counted.calls == 0
+    box = live_widget(compute, panels, controls, "Noise.", 100, draw(panels, 100))
+    box.children[0].value = 1.0
+    assert Counted.calls == 1
+
+
+def test_class_colours_differ_for_colour_blind_eyes_too():
+    """CIELAB distances after Machado, Oliveira and Fernandes (2009), full severity."""
+    views = np.array(
+        [
+            np.eye(3),
+            [
+                [0.152286, 1.052583, -0.204868],
+                [0.114503, 0.786281, 0.099216],
+                [-0.003882, -0.048116, 1.051998],
+            ],
+            [
+                [0.367322, 0.860646, -0.227968],
+                [0.280085, 0.672501, 0.047413],
+                [-0.011820, 0.042940, 0.968881],
+            ],
+            [
+                [1.255528, -0.076749, -0.178779],
+                [-0.078411, 0.930809, 0.147602],
+                [0.004733, 0.691367, 0.303900],
+            ],
+        ]
+    )
+    to_xyz = np.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    rgb = np.array([to_rgb(figures.class_colour(k)) for k in range(10)])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    for view in views:
+        xyz = np.clip(linear @ view.T, 0, 1) @ to_xyz.T / [0.9505, 1, 1.089]
+        f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+        lab = np.stack(
+            [116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1
+        )
+        distances = np.linalg.norm(lab[:, None] - lab, axis=-1) + 1e3 * np.eye(10)
+        assert distances.min() > 16

@@ -109,7 +109,7 @@ class Expression(NDArrayOperatorsMixin):
         return np.transpose(self)
 
     def __len__(self) -> int:  # noqa: D105
-        return len(self.value)
+        return len(self.value) if self.ndim else self._no_value()
 
     def __iter__(self):  # noqa: D105
         return (self[i] for i in range(len(self)))
