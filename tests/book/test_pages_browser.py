@@ -152,7 +152,7 @@ def test_wide_and_dark(open_typeset, violations, page):
 
 
 @pytest.mark.parametrize("page", CHAPTERS)
-def test_sliders_move_the_picture(open_typeset, page):
+def test_explorable_figures_answer(open_typeset, page):
     opened = open_typeset(page)
     figures = opened.locator("figure.explore")
     assert figures.count() >= 1, "a chapter has at least one explorable figure"
@@ -164,8 +164,22 @@ def test_sliders_move_the_picture(open_typeset, page):
         opened.wait_for_timeout(300)
         before = figure.evaluate(drawn)
         slider = figure.locator("input[type=range]").first
-        slider.focus()
-        key = "End" if slider.input_value() != slider.get_attribute("max") else "Home"
-        opened.keyboard.press(key)
+        others = "input:not(:checked), .control button, .handle"  # buttons, examples, a point
+        if slider.count():
+            slider.press("End" if slider.input_value() != slider.get_attribute("max") else "Home")
+        elif (other := figure.locator(others).last).get_attribute("class") == "handle":
+            other.press("ArrowRight")
+        else:
+            other.click(force=True)
         opened.wait_for_timeout(300)
         assert figure.evaluate(drawn) != before
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_explorable_figures_fit_a_phones_screen(open_typeset, page):
+    opened = open_typeset(page, width=PHONE)
+    opened.wait_for_timeout(500)
+    for figure in opened.locator("figure.explore").all():
+        if figure.locator(".panel").count() <= 2 and figure.locator(".control").count() <= 3:
+            whole = figure.evaluate("f => (f.closest('figure.numbered') ?? f).offsetHeight")
+            assert whole <= 640, figure.locator("canvas").first.get_attribute("aria-label")
