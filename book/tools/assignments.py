@@ -7,7 +7,8 @@
 - ``NAME/solution/NAME.ipynb``: the key, executed.
 
 ``python book/tools/assignments.py check`` runs the tests of each assignment against the key, the
-untouched stub and the mutants (wrong answers whose mistake the tests must name).
+untouched stub, the mutants (wrong answers whose mistake the tests must name) and the equivalents
+(right answers in other styles, which they must accept).
 
 An instructor's own numbers and hidden tests come from a private folder, ``--overlay DIR``; see
 ``book/teaching.md``.
@@ -34,6 +35,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MASTERS = ROOT / "chapters" / "assignments"
+HELPER = MASTERS / "checking.py"
 BUILD = ROOT / "book" / "_build" / "assignments"
 
 # The last cell of the key: nbval fails where one of the public tests fails.
@@ -97,7 +99,8 @@ def build(
         if stamp.is_file() and json.loads(stamp.read_text())["digest"] == digest:
             return target
         draft = Path(folder) / name
-        _assign(_read_master(master, overlay and overlay / name), name, draft)
+        notebook = _read_master(master, overlay and overlay / name)
+        _assign(notebook, _take_values(notebook, name), name, draft)
         (draft / "stamp.json").write_text(json.dumps({"digest": digest}) + "\n")
         shutil.rmtree(target, ignore_errors=True)
         os.replace(draft, target)
@@ -116,7 +119,7 @@ def _digest(master: Path, overlay: Path | None) -> str:
     """Return a digest of all that a build depends on."""
     import otter
 
-    files = [Path(__file__), master]
+    files = [Path(__file__), HELPER, master]
     files += sorted(path for path in overlay.iterdir() if path.is_file()) if overlay else []
     state = hashlib.sha256(otter.__version__.encode())
     for path in files:
@@ -136,7 +139,84 @@ def _read_master(master: Path, overlay: Path | None):
     return notebook
 
 
-def _assign(notebook, name: str, target: Path) -> None:
+def _take_values(notebook, name: str) -> dict[str, dict]:
+    """Take the ``# VALUES`` cells out of a master and compute what they say, with the key.
+
+    Such a cell holds functions without arguments, which see the key's variables.  The tests of its
+    question find what a function returned under its name in ``VALUES``, as numbers alone: how they
+    were computed stays with the master.
+    """
+    key: dict = {"__name__": "__main__"}
+    values: dict[str, dict] = {}
+    kept, question, testing = [], None, False
+    for cell in notebook.cells:
+        boundary = cell.source.strip().upper() if cell.cell_type == "raw" else ""
+        if boundary.startswith("# BEGIN QUESTION"):
+            question = re.search(r"^name:\s*(\S+)", cell.source, re.MULTILINE).group(1)
+        testing = boundary == "# BEGIN TESTS" or (testing and boundary != "# END TESTS")
+        if cell.cell_type == "code" and cell.source.startswith("# VALUES"):
+            values[question] = _compute(cell.source, key, f"the values of {name}, {question}")
+            continue
+        if cell.cell_type == "code" and not testing:
+            _compute(cell.source, key, f"the key of {name}")
+        kept.append(cell)
+    notebook.cells = kept
+    return values
+
+
+def _compute(source: str, variables: dict, what: str) -> dict:
+    """Run a cell among variables; return what its functions give, ready for JSON."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    values = source.startswith("# VALUES")
+    scope = dict(variables) if values else variables
+    try:
+        with contextlib.redirect_stdout(None):
+            exec(compile(source, what, "exec"), scope)
+            if not values:
+                return {}
+            functions = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
+            names = [function.name for function in functions if not function.args.args]
+            return {name: _plain(scope[name]()) for name in names}
+    except Exception as error:
+        raise AssignmentError(f"{what} raised {type(error).__name__}: {error}.") from None
+
+
+def _plain(value):
+    """Write a value of a test in JSON's types; nine digits are more than any test compares."""
+    import numpy as np
+
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if hasattr(value, "detach"):
+        return {"tensor": _plain(value.detach().double().numpy().tolist())}
+    if isinstance(value, np.ndarray):
+        kind = "integers" if value.dtype.kind in "iu" else "array"
+        return {kind: _plain(value.tolist())}
+    if isinstance(value, np.generic):
+        value = value.item()
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
+def _with_helper(test: str, values: dict) -> str:
+    """Put the helper and a question's values in front of its tests."""
+    tree = ast.parse(HELPER.read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body[1:] if not ast.unparse(node).startswith("VALUES =")]
+    stored = json.dumps(values, separators=(",", ":"))
+    head, mark, tests = test.partition("\n@test_case")
+    return f"{head}\n{ast.unparse(tree)}\nVALUES = decode(json.loads({stored!r}))\n{mark}{tests}"
+
+
+def _add_helper(notebook, values: dict[str, dict]) -> None:
+    tests = notebook.metadata.get("otter", {}).get("tests", {})
+    for question in tests:
+        tests[question] = _with_helper(tests[question], values.get(question, {}))
+
+
+def _assign(notebook, values: dict[str, dict], name: str, target: Path) -> None:
     """Let otter split the master, then make what it wrote reproducible byte for byte."""
     import nbformat
     import otter.assign
@@ -152,10 +232,12 @@ def _assign(notebook, name: str, target: Path) -> None:
     student.mkdir(parents=True)
     solution.mkdir()
     handed_out = nbformat.read(work / "dist" / "student" / f"{name}.ipynb", as_version=4)
+    _add_helper(handed_out, values)
     nbformat.write(_stable(handed_out), student / f"{name}.ipynb")
     (archive,) = (work / "dist" / "autograder").glob("*.zip")
-    _rewrite_archive(archive, target / "autograder.zip")
+    _rewrite_archive(archive, target / "autograder.zip", values)
     key = nbformat.read(work / "dist" / "autograder" / f"{name}.ipynb", as_version=4)
+    _add_helper(key, values)
     key.cells[-1] = nbformat.v4.new_code_cell(ALL_PASSED, metadata={"tags": ["nbval-check-output"]})
     _execute(_stable(key), solution / f"{name}.ipynb")
 
@@ -167,14 +249,17 @@ def _stable(notebook):
     return notebook
 
 
-def _rewrite_archive(source: Path, target: Path) -> None:
-    """Copy a zip archive with its members in order and without the time of day."""
+def _rewrite_archive(source: Path, target: Path, values: dict[str, dict]) -> None:
+    """Copy otter's archive, tests with their helper, in order and without the time of day."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in sorted(old.namelist()):
             member = zipfile.ZipInfo(name)
             member.external_attr = 0o755 << 16
             member.compress_type = zipfile.ZIP_DEFLATED
-            new.writestr(member, old.read(name))
+            content = old.read(name)
+            if name.startswith("tests/") and name.endswith(".py"):
+                content = _with_helper(content.decode(), values.get(Path(name).stem, {})).encode()
+            new.writestr(member, content)
 
 
 def _execute(notebook, path: Path) -> None:
@@ -278,13 +363,32 @@ class Mutant:
     code: str
 
 
+@dataclass(frozen=True)
+class Equivalent:
+    """A right answer in another style, which every test has to accept."""
+
+    question: str
+    style: str
+    code: str
+
+
 def mutants(name: str, masters: Path = MASTERS) -> list[Mutant]:
     """Read an assignment's mutants from ``NAME_mutants.toml`` beside its master."""
-    path = masters / f"{name}_mutants.toml"
+    return _answers(Mutant, masters / f"{name}_mutants.toml")
+
+
+def equivalents(name: str, masters: Path = MASTERS) -> list[Equivalent]:
+    """Read an assignment's equivalents from ``NAME_equivalents.toml`` beside its master."""
+    return _answers(Equivalent, masters / f"{name}_equivalents.toml")
+
+
+def _answers(kind, path: Path) -> list:
     if not path.is_file():
-        raise AssignmentError(f"{path} is missing: every assignment lists its mutants.")
+        raise AssignmentError(
+            f"{path} is missing: every assignment lists its mutants and its equivalents."
+        )
     questions = tomllib.loads(path.read_text(encoding="utf-8"))
-    return [Mutant(key, **entry) for key, entries in questions.items() for entry in entries]
+    return [kind(key, **entry) for key, entries in questions.items() for entry in entries]
 
 
 def environment(notebook: Path) -> dict:
@@ -320,32 +424,44 @@ def run_tests(archive: Path, variables: dict, questions: list[str] | None = None
     return results
 
 
+def answer(code: str, archive: Path, variables: dict, question: str):
+    """Run a question's tests against variables among which an answer was put last."""
+    variables = dict(variables)
+    # A module's globals, so that a function finds what the answer defines beside it.
+    with contextlib.redirect_stdout(None):
+        exec(compile(code, f"an answer to {question}", "exec"), variables)
+        return run_tests(archive, variables, [question])[question]
+
+
+def said(case) -> str:
+    """Return a failed test's message, without the source line that otter quotes above it."""
+    return case.message.rsplit("AssertionError: ", 1)[-1]
+
+
 def survives(mutant: Mutant, archive: Path, variables: dict) -> str | None:
     """Say why the tests do not catch a mutant, or return None where they do.
 
     A mutant is caught if a public test fails with the message that names its mistake.
     """
-    variables = dict(variables)
-    with contextlib.redirect_stdout(None):
-        exec(compile(mutant.code, mutant.mistake, "exec"), variables)
-    result = run_tests(archive, variables, [mutant.question])[mutant.question]
-    failed = [case.message for case in result.test_case_results if not case.passed]
+    result = answer(mutant.code, archive, variables, mutant.question)
+    failed = [case for case in result.test_case_results if not case.passed]
     if not failed:
         return "every test passes"
-    public = [
-        case.message
-        for case in result.test_case_results
-        if not case.passed and not case.test_case.hidden
-    ]
-    # The message alone: the source line that otter quotes above it may hold other diagnoses.
-    last = [message.rsplit("AssertionError: ", 1)[-1] for message in public]
-    if not any(re.search(mutant.message, message) for message in last):
-        return f"no public test says {mutant.message!r}, but: {' | '.join(last)}"
+    public = [said(case) for case in failed if not case.test_case.hidden]
+    if not any(re.search(mutant.message, message) for message in public):
+        return f"no public test says {mutant.message!r}, but: {' | '.join(public)}"
     return None
 
 
+def refused(equivalent: Equivalent, archive: Path, variables: dict) -> str | None:
+    """Say why the tests refuse an equivalent, or return None where all of them accept it."""
+    result = answer(equivalent.code, archive, variables, equivalent.question)
+    failed = [said(case) for case in result.test_case_results if not case.passed]
+    return " | ".join(failed) or None
+
+
 def check(name: str, folder: Path, masters: Path = MASTERS) -> list[str]:
-    """Run key, stub and mutants in this process; return one line for each thing that is wrong."""
+    """Run key, stub, mutants and equivalents here; return a line for each thing that is wrong."""
     archive, problems = folder / "autograder.zip", []
     key = environment(folder / "solution" / f"{name}.ipynb")
     for question, result in run_tests(archive, key).items():
@@ -362,6 +478,10 @@ def check(name: str, folder: Path, masters: Path = MASTERS) -> list[str]:
         reason = survives(mutant, archive, key)
         if reason:
             problems.append(f"{mutant.question}: mutant '{mutant.mistake}': {reason}")
+    for equivalent in equivalents(name, masters):
+        reason = refused(equivalent, archive, key)
+        if reason:
+            problems.append(f"{equivalent.question}: equivalent '{equivalent.style}': {reason}")
     return problems
 
 
@@ -384,7 +504,8 @@ def main(arguments: list[str] | None = None) -> int:
                     print(f"  {problem}")
                 if problems:
                     raise AssignmentError(f"{name} has {len(problems)} problems.")
-                print(f"  key 100 %, stub 0, {len(mutants(name))} mutants caught")
+                wrong, right = len(mutants(name)), len(equivalents(name))
+                print(f"  key 100 %, stub 0, {wrong} mutants caught, {right} equivalents accepted")
     except AssignmentError as error:
         print(f"assignments: {error}", file=sys.stderr)
         return 1

@@ -1,5 +1,6 @@
-"""Each assignment's tests are tested: by the key, the untouched stub, and the mutants."""
+"""Each assignment's tests are tested: by the key, the stub, the mutants and the equivalents."""
 
+import ast
 import re
 import socket
 import zipfile
@@ -13,10 +14,17 @@ import pytest
 from assignments import AssignmentError
 
 NAMES = assignments.names()
+# What answers are made of, and no public test.
+ANSWERS = {"lgamma", "logsumexp", "slogdet", "linalg", "solve", "gather", "randperm", "Gamma"}
 MUTANTS = [
     pytest.param(name, mutant, id=f"{name}-{mutant.question}-{mutant.mistake}")
     for name in NAMES
     for mutant in assignments.mutants(name)
+]
+EQUIVALENTS = [
+    pytest.param(name, right, id=f"{name}-{right.question}-{right.style}")
+    for name in NAMES
+    for right in assignments.equivalents(name)
 ]
 
 
@@ -66,15 +74,24 @@ def test_mutant_is_told_its_mistake(name, mutant):
     assert assignments.survives(mutant, archive, variables(name, "solution")) is None
 
 
+@pytest.mark.parametrize(("name", "right"), EQUIVALENTS)
+def test_equivalent_is_accepted(name, right):
+    archive = built(name) / "autograder.zip"
+    assert assignments.refused(right, archive, variables(name, "solution")) is None
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_every_question_has_three_mutants_and_hidden_tests(name):
+def test_every_question_has_three_mutants_three_equivalents_and_hidden_tests(name):
     results = assignments.run_tests(built(name) / "autograder.zip", {})
     for question, result in results.items():
         mutants = [m for m in assignments.mutants(name) if m.question == question]
         assert len(mutants) >= 3, question
+        rights = [right for right in assignments.equivalents(name) if right.question == question]
+        assert len(rights) >= 3, question
         assert any(case.hidden for case in result.test_cases), question
         assert any(not case.hidden for case in result.test_cases), question
     assert {m.question for m in assignments.mutants(name)} <= set(results)
+    assert {right.question for right in assignments.equivalents(name)} <= set(results)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,6 +104,22 @@ def test_student_gets_no_solution_and_no_hidden_test(name):
     for secret in (*hidden, "BEGIN SOLUTION", "SOLUTION", "model answer", "Rubric"):
         assert secret not in text, secret
         assert secret in tests + code(name, "solution") or secret in ("model answer", "Rubric")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_public_tests_hold_values_and_no_reference(name):
+    student = nbformat.read(built(name) / "student" / f"{name}.ipynb", as_version=4)
+    text = (assignments.MASTERS / f"{name}.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^# VALUES\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(cells) == len(student.metadata.otter.tests)
+    lines = {line.strip() for cell in cells for line in cell.splitlines() if len(line.strip()) > 24}
+    for question, source in student.metadata.otter.tests.items():
+        assert "VALUES = decode(" in source, question
+        tests = source.partition("\n@test_case")[2]
+        assert not [line for line in lines if line in tests], question
+        tree = ast.parse("@test_case" + tests)
+        used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert not used & ANSWERS, question
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,6 +151,11 @@ def test_checks_can_fail(tiny, masters):
         mutant, message="secret", code="def scaled(x):\n    return factor * abs(x)"
     )
     assert "no public test says" in assignments.survives(hidden_only, archive, key)
+    (right,) = assignments.equivalents("tiny", masters)
+    wrong = replace(right, code="def scaled(x):\n    return factor + x")
+    assert "added the factor" in assignments.refused(wrong, archive, key)
+    late = replace(right, code="def scaled(x):\n    return abs(factor * x)")
+    assert assignments.refused(late, archive, key) == "The secret test failed."
 
 
 def test_builds_are_equal_byte_for_byte_and_need_no_network(tiny, masters, tmp_path, monkeypatch):
@@ -171,7 +209,7 @@ def test_overlay_replaces_numbers_and_hidden_tests(masters, tmp_path):
     text = (folder / "student" / "tiny.ipynb").read_text()
     assert "test_mine" not in text and "test_scaled" in text
     tests = zipfile.ZipFile(folder / "autograder.zip").read("tests/q1.py").decode()
-    assert re.findall(r"def (\w+)", tests) == ["test_scaled", "test_mine"]
+    assert re.findall(r"def (test_\w+)", tests) == ["test_scaled", "test_mine"]
     assert re.findall(r"hidden=(\w+)", tests) == ["False", "True"]
 
 
