@@ -100,7 +100,14 @@ def build(
             return target
         draft = Path(folder) / name
         notebook = _read_master(master, overlay and overlay / name)
-        _assign(notebook, _take_values(notebook, name), name, draft)
+        values, key = _take_values(notebook, name)
+        _assign(notebook, values, name, draft)
+        # The values are the key's own; hidden tests know another truth.
+        for question, result in run_tests(draft / "autograder.zip", key).items():
+            failed = [said(case) for case in result.test_case_results if not case.passed]
+            if failed:
+                reason = f"{question}: {failed[0]}"
+                raise AssignmentError(f"the key of {name} does not pass its own tests: {reason}")
         (draft / "stamp.json").write_text(json.dumps({"digest": digest}) + "\n")
         shutil.rmtree(target, ignore_errors=True)
         os.replace(draft, target)
@@ -139,8 +146,8 @@ def _read_master(master: Path, overlay: Path | None):
     return notebook
 
 
-def _take_values(notebook, name: str) -> dict[str, dict]:
-    """Take the ``# VALUES`` cells out of a master and compute what they say, with the key.
+def _take_values(notebook, name: str) -> tuple[dict[str, dict], dict]:
+    """Take the ``# VALUES`` cells out of a master; return what they say and the key's variables.
 
     Such a cell holds functions without arguments, which see the key's variables.  The tests of its
     question find what a function returned under its name in ``VALUES``, as numbers alone: how they
@@ -161,7 +168,7 @@ def _take_values(notebook, name: str) -> dict[str, dict]:
             _compute(cell.source, key, f"the key of {name}")
         kept.append(cell)
     notebook.cells = kept
-    return values
+    return values, key
 
 
 def _compute(source: str, variables: dict, what: str) -> dict:
