@@ -16,13 +16,13 @@ BUILD := $(BIN)/jupyter-book build . --path-output book --all -W -n --keep-going
 
 # One thread a process: tests run side by side, results do not depend on the number of cores, and
 # threads of small networks would wait for each other (chapter 03 took eight times as long).
-test test-seeds execute assignments lab: export OMP_NUM_THREADS := 1
-test test-seeds execute assignments lab: export OPENBLAS_NUM_THREADS := 1
-test test-seeds execute assignments lab: export MKL_NUM_THREADS := 1
+test test-seeds verify mistakes execute assignments lab: export OMP_NUM_THREADS := 1
+test test-seeds verify mistakes execute assignments lab: export OPENBLAS_NUM_THREADS := 1
+test test-seeds verify mistakes execute assignments lab: export MKL_NUM_THREADS := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lab execute assignments grade bench lint format links pages lock test-seeds clean
+.PHONY: help book test lab execute assignments grade bench lint format links pages lock test-seeds verify mistakes clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,15 @@ pages: $(STAMP) ## rewrite the bibliography, the API pages and the cover from th
 
 test-seeds: $(STAMP) ## run all chapters under two more base seeds; every verdict must stand
 	$(PYTHON) book/tools/execute.py --seeds 1 2
+
+verify: $(STAMP) ## run one stored group of trials of every experiment again, and compare
+	@set -e; for file in book/results/*.standard.json; do \
+		name=$$(basename "$$file" .standard.json); \
+		$(PYTHON) -m vaelite reproduce "$$name" --profile standard --verify; \
+	done
+
+mistakes: $(STAMP) ## make every deliberate mistake; a test must notice each
+	VAELITE_MISTAKES=all $(PYTHON) -m pytest -n 2 tests/experiments/test_mistakes.py
 
 links: $(STAMP) ## ask every outside address that the book links to (needs a connection)
 	$(BIN)/jupyter-book build . --path-output book/_build/links --builder linkcheck

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from vaelite import experiments, profile
-from vaelite.experiments import Experiment, catalogue, collect, load_results, runner
+from vaelite.experiments import (
+    Experiment,
+    anchors,
+    catalogue,
+    checks,
+    collect,
+    load_results,
+    runner,
+)
 from vaelite.experiments import results as stored
 from vaelite.experiments.isa import common as isa
 from vaelite.training import History
@@ -494,6 +502,144 @@ def test_without_resume_a_checkpoint_is_deleted(toy):
         broken.run("quick", folder=toy.folder, progress=False)
     broken.run("quick", folder=toy.folder, progress=False)
     assert seen[1] == (seen[0][0], False)
+
+
+def more_runs(**changes):
+    """Settings whose runs can be added to: a beta and a number of seeds each."""
+    runs = [[1.0, 3], [5.0, 2]]
+    return {"quick": {"runs": runs, "at_once": 2, "steps": 20} | changes}
+
+
+def trials_of_runs(settings):
+    return [{"beta": b, "seed": k} for b, repeats in settings["runs"] for k in range(repeats)]
+
+
+def test_a_complete_run_takes_on_trials_that_were_declared_since(toy, monkeypatch):
+    monkeypatch.setattr(runner, "commit", lambda: "aaaaaaa")
+    calls = []
+    functions = grouped(calls) | {"trials": trials_of_runs}
+    first = toy(settings=more_runs(), **functions).run("quick", folder=toy.folder, progress=False)
+    monkeypatch.setattr(runner, "commit", lambda: "bbbbbbb")
+    later = toy(
+        settings=more_runs(runs=[[1.0, 3], [5.0, 2], [2.0, 3]]), code_digest="new", **functions
+    )
+    calls.clear()
+    second = later.run("quick", folder=toy.folder, resume=True, progress=False)
+    assert calls == [[(2.0, 0), (2.0, 1)], [(2.0, 2)]]
+    assert second["trials"][:5] == first["trials"]  # seconds and all
+    assert second["commits"]["trials"] == {"aaaaaaa": 5, "bbbbbbb": 3}
+    assert second["commits"]["anchors"] == {"aaaaaaa": 2, "bbbbbbb": 1}
+    assert len(second["trace"]) == 6
+    assert second == load_results("toy", "quick")
+    assert files(toy) == FILES
+
+
+def test_a_complete_run_of_other_settings_seeds_or_losses_is_not_extended(toy, monkeypatch):
+    functions = grouped([]) | {"trials": trials_of_runs}
+    toy(settings=more_runs(), **functions).run("quick", folder=toy.folder, progress=False)
+    before = [(toy.folder / name).read_bytes() for name in FILES]
+
+    def refuses(match, settings=None, **others):
+        other = toy(settings=settings or more_runs(), **functions | others)
+        with pytest.raises(ValueError, match=match):
+            other.run("quick", folder=toy.folder, resume=True, progress=False)
+
+    refuses("have other settings", more_runs(steps=30))
+    refuses("not those of this run, in their order", more_runs(runs=[[5.0, 2], [1.0, 3]]))
+    refuses("part of a group", more_runs(runs=[[1.0, 4], [5.0, 2]]))
+    added = more_runs(runs=[[1.0, 3], [5.0, 2], [2.0, 1]])
+
+    def louder(group, settings, checkpoint=None):
+        models, histories = functions["train"](group, settings, checkpoint)
+        for history in histories:
+            history.parts["kl"] *= 1.001
+        return models, histories
+
+    refuses(r"computed something else .*kl is", added, train=louder)
+    monkeypatch.setattr(runner, "versions", lambda: {"torch": "0"})
+    refuses("another versions", added)
+    assert before == [(toy.folder / name).read_bytes() for name in FILES]
+
+
+def test_missing_anchors_are_made_by_running_their_groups_again(toy):
+    calls = []
+    experiment = toy(settings=TOGETHER, **grouped(calls))
+    whole = experiment.run("quick", folder=toy.folder, progress=False)
+    (toy.folder / FILES[0]).unlink()
+    calls.clear()
+    again = experiment.run("quick", folder=toy.folder, resume=True, progress=False)
+    assert calls == [[(1.0, 0), (1.0, 1)], [(5.0, 0), (5.0, 1)]]
+    assert without_times(again) == without_times(whole)
+    assert again["trials"] == whole["trials"]
+    assert again["anchors"] == whole["anchors"]
+    assert files(toy) == FILES
+
+
+def test_anchors_are_made_only_where_the_trials_give_the_same_to_the_last_digit(toy):
+    experiment = toy(settings=TOGETHER, **grouped([]))
+    experiment.run("quick", folder=toy.folder, progress=False)
+    path = toy.folder / FILES[1]
+    (toy.folder / FILES[0]).unlink()
+    other = stored.read(path)
+    other["trials"][1]["result"]["mean"] += 1e-9
+    stored.write(other, path)
+    before = path.read_bytes()
+    with pytest.raises(
+        RuntimeError, match=r"'seed': 1\}, run again, gave mean = .*without --resume"
+    ):
+        experiment.run("quick", folder=toy.folder, resume=True, progress=False)
+    assert path.read_bytes() == before
+
+
+def test_networks_that_are_too_large_leave_no_weights(toy):
+    calls = []
+    run = lambda group, *_: calls.append(group) or [run_trial(t, {}) for t in group]  # noqa: E731
+    experiment = toy(settings=TOGETHER, **training(run, size=anchors.LARGEST))
+    results = experiment.run("quick", folder=toy.folder, progress=False)
+    assert results["anchors"] == {"sha256": None, "trials": []}
+    assert files(toy) == FILES[1:]
+    calls.clear()
+    assert experiment.run("quick", folder=toy.folder, resume=True, progress=False) == results
+    assert calls == []
+
+
+def test_a_run_of_other_steps_than_declared_is_refused(toy):
+    functions = grouped([])
+
+    def shorter(group, settings, checkpoint=None):
+        return functions["train"](group, settings | {"steps": settings["steps"] // 10}, checkpoint)
+
+    experiment = toy(settings=TOGETHER, **functions | {"train": shorter})
+    with pytest.raises(RuntimeError, match=r"after \[2\] steps, not 2 models after 20"):
+        experiment.run("quick", progress=False)
+
+
+def test_the_trace_has_two_seeds_of_every_setting(toy):
+    results = toy(settings=TOGETHER, **grouped([])).run("quick", folder=toy.folder, progress=False)
+    traced = [(entry["trial"]["beta"], entry["trial"]["seed"]) for entry in results["trace"]]
+    assert traced == [(1.0, 0), (1.0, 1), (5.0, 0), (5.0, 1)]
+    assert all(len(entry["loss"]) == runner.TRACE_STEPS for entry in results["trace"])
+    assert [trial["beta"] for trial in results["anchors"]["trials"]] == [1.0, 5.0]
+
+
+def test_every_group_can_be_replayed(toy, monkeypatch):
+    experiment = toy(settings=TOGETHER, **grouped([]))
+    results = experiment.run("quick", progress=False)
+    found = [checks.replay(results, experiment, number) for number in range(4)]
+    assert [(problems, exact) for problems, exact, _ in found] == [([], True)] * 4
+    assert [trial for _, _, group in found for trial in group] == experiment.declared("quick")[1]
+    assert checks.replay(results, experiment, 5)[2] == found[1][2]
+
+    results["trials"][2]["result"]["mean"] += 1e-9
+    (problem,), exact, _ = checks.replay(results, experiment, 1)
+    assert exact and "'seed': 2" in problem and "mean is" in problem
+    # Elsewhere the last digits may differ, but not the mean.
+    monkeypatch.setattr(checks, "hardware", lambda: {"cpu": "another"})
+    assert checks.replay(results, experiment, 1)[:2] == ([], False)
+    for entry in results["trials"]:
+        entry["result"]["mean"] += 10
+    (problem,), exact, _ = checks.replay(results, experiment, 1)
+    assert not exact and "the mean of mean is" in problem
 
 
 TRAINED = {

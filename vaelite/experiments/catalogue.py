@@ -1,15 +1,25 @@
 """Which experiments there are.
 
-An experiment is a module of this folder, or of a paper's folder in it, that defines ``SETTINGS``.
-Its name is its path: ``isa/sprites.py`` is ``isa_sprites``.
+An experiment is a module of this folder, or of a paper's folder in it, where ``common`` holds what
+the paper's experiments share.  Its name is its path: ``isa/sprites.py`` is ``isa_sprites``.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
+_NO_EXPERIMENTS = {
+    "__init__",
+    "anchors",
+    "catalogue",
+    "checks",
+    "common",
+    "comparison",
+    "results",
+    "runner",
+    "statistics",
+}
 
 
 def names() -> list[str]:
@@ -38,10 +48,13 @@ def check(name: str) -> None:
 
 
 def _modules() -> dict[str, str]:
-    """Map the names of experiments to those of their modules; no module is imported."""
+    """Map the names of experiments to those of their modules.
+
+    No module is opened: what a chapter opens, it depends on.
+    """
     found = {}
     for path in [*_FOLDER.glob("*.py"), *_FOLDER.glob("*/*.py")]:
-        if re.search(r"^SETTINGS\b", path.read_text(encoding="utf-8"), re.MULTILINE):
-            parts = path.relative_to(_FOLDER).with_suffix("").parts
+        parts = path.relative_to(_FOLDER).with_suffix("").parts
+        if parts[-1] not in _NO_EXPERIMENTS:
             found["_".join(parts)] = ".".join([__package__, *parts])
     return found

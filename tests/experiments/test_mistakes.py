@@ -1,0 +1,578 @@
+"""Tests of the tests: deliberate mistakes, and which check notices each.
+
+A mistake is made in the code, in an experiment's settings, or in a copy of a stored file.  It is
+noticed by what is stored and by what is computed anew, never by a comparison of source, so it is
+noticed whoever made it and whatever was executed since.  ``make test`` tries some of them;
+``VAELITE_MISTAKES=all``, as in ``make mistakes`` and every week, tries all.
+"""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vaelite import gaussian, isa, vae
+from vaelite.disentangle import BetaTCVAE, FactorVAE
+from vaelite.distributions import lp_nested
+from vaelite.experiments import anchors, checks, comparison, get, latent_variables
+from vaelite.experiments.isa import cars, common
+from vaelite.experiments.results import read, results_folder, write
+from vaelite.toys import ica
+
+FOLDER = results_folder()
+TESTS = Path(__file__).parents[1]
+
+
+def reduced(tmp_path, name, *settings):
+    """Copy the stored trials of a few settings, with their trace and weights; return the path."""
+    path = FOLDER / f"{name}.standard.json"
+    results = read(path)
+
+    def kept(trial):
+        return not settings or any(one.items() <= trial.items() for one in settings)
+
+    weights = [None] * len(results["anchors"]["trials"])
+    if results["anchors"]["sha256"]:
+        weights = anchors.load(anchors.path_beside(path), results["anchors"]["sha256"])
+    pairs = list(zip(results["anchors"]["trials"], weights, strict=True))
+    for part in ("trials", "trace"):
+        results[part] = [entry for entry in results[part] if kept(entry["trial"])]
+        # A check of nothing would find nothing.
+        assert results[part] or get(name).train is None, f"{name} has no {part} of {settings}"
+    copy_of = tmp_path / path.name
+    own = [(trial, one) for trial, one in pairs if kept(trial)]
+    results["anchors"] = {
+        "sha256": anchors.save(anchors.path_beside(copy_of), [one for _, one in own]),
+        "trials": [trial for trial, _ in own],
+    }
+    write(results, copy_of)
+    return copy_of
+
+
+def trace_of(name, *settings):
+    return lambda tmp_path: checks.trace(read(reduced(tmp_path, name, *settings)), get(name))
+
+
+def anchors_of(name, *settings):
+    def guard(tmp_path):
+        path = reduced(tmp_path, name, *settings)
+        return checks.anchors(read(path), get(name), path)
+
+    return guard
+
+
+def declared_of(name):
+    return lambda tmp_path: checks.declared(read(FOLDER / f"{name}.standard.json"), get(name))
+
+
+def failure_of(test, *arguments):
+    """The complaint of a test, if it fails."""
+
+    def guard(tmp_path):
+        try:
+            test(*arguments)
+        except AssertionError as error:
+            return [str(error) or test.__name__]
+        return []
+
+    return guard
+
+
+def other_test(file, name, *arguments):
+    """A test of another file, by its name."""
+
+    def run():
+        location = TESTS / file
+        spec = importlib.util.spec_from_file_location(f"guard_{location.stem}", location)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        getattr(module, name)(*arguments)
+
+    return failure_of(run)
+
+
+def test_radii_of_samples_are_precise():
+    """Eq. 11: r^p0 / s is a gamma variable of shape n / p0; its mean, to a few parts in 10,000."""
+    torch.manual_seed(0)
+    prior = lp_nested.IndependentSubspaces((3, 2), 2.1, 2.2, 0.7)
+    radii = prior.log_radii(prior.sample((1_500_000,)).double()).exp()
+    found = radii**2.1 / 0.7
+    error = found.std(0) / len(found) ** 0.5
+    assert ((found.mean(0) - torch.tensor([3.0, 2.0]) / 2.1).abs() < 3.5 * error).all()
+
+
+# Mistakes in the code ---------------------------------------------------------------------------
+
+
+def wrapped(owner, name, change):
+    """Put ``change(original)`` in the place of an attribute."""
+    return lambda patch: patch.setattr(owner, name, change(getattr(owner, name)))
+
+
+def trial_changed(**changes):
+    return wrapped(
+        common, "make_model", lambda make: lambda trial, settings: make(trial | changes, settings)
+    )
+
+
+def exponents(p0):
+    return wrapped(
+        common,
+        "make_model",
+        lambda make: lambda trial, settings: make(trial, settings | {"exponents": [p0, 2.2]}),
+    )
+
+
+def scaled_log_prob(factor):
+    return wrapped(isa.ISAPrior, "log_prob", lambda f: lambda self, z: factor * f(self, z))
+
+
+def in_order_of_the_group_backwards(fit_seeds):
+    return lambda make, data, seeds, **options: fit_seeds(make, data, seeds[::-1], **options)
+
+
+def with_estimator(name):
+    def change(make):
+        def build(trial, settings):
+            model = make(trial, settings)
+            model.prior.estimator = name
+            return model
+
+        return build
+
+    return wrapped(common, "make_model", change)
+
+
+def frozen_exponents(make):
+    def build(trial, settings):
+        model = make(trial, settings)
+        for parameter in model.prior.parameters():
+            parameter.requires_grad_(False)
+        return model
+
+    return build
+
+
+def ignoring_leaf_counts(descend):
+    def wrong(tree, log_radius):
+        sizes = lp_nested._sizes
+        lp_nested._sizes = lambda node: [1] * len(sizes(node))
+        try:
+            return descend(tree, log_radius)
+        finally:
+            lp_nested._sizes = sizes
+
+    return wrong
+
+
+def doubled_step_size(fit_seeds):
+    return lambda *a, lr, **options: fit_seeds(*a, lr=2 * lr, **options)
+
+
+def fewer_samples(estimate):
+    return lambda *a, samples, **options: estimate(*a, samples=samples // 10, **options)
+
+
+BETA_VAE, ISA_VAE = {"method": "beta-vae"}, {"method": "isa-vae"}
+SAMPLED, LEARNED = {"method": "vae sampled-kl"}, {"method": "isa-vae learned"}
+ONE, FOUR = {"beta": 1.0}, {"beta": 4.0}
+
+CODE = {
+    "make_model ignores beta": (
+        trace_of("isa_sprites", BETA_VAE | FOUR),
+        trial_changed(beta=1.0),
+    ),
+    "active means above 0.01": (
+        anchors_of("isa_sprites", ONE),
+        lambda patch: patch.setattr(common, "ACTIVE", 0.01),
+    ),
+    "p0 = 2.0 in isa-vae": (trace_of("isa_sprites", ISA_VAE | ONE), exponents(2.0)),
+    "an exponent is 1e-3 off": (trace_of("isa_sprites", ISA_VAE | ONE), exponents(2.101)),
+    "the prior's log density is 1e-3 off": (
+        trace_of("isa_sprites", ISA_VAE | ONE),
+        scaled_log_prob(1.001),
+    ),
+    "the sampler of the ISA prior is 1e-3 off": (
+        failure_of(test_radii_of_samples_are_precise),
+        wrapped(
+            lp_nested.IndependentSubspaces,
+            "rsample",
+            lambda f: lambda self, *shape: 1.001 * f(self, *shape),
+        ),
+    ),
+    "the nested sampler ignores leaf counts": (
+        other_test(
+            "distributions/test_conventions.py",
+            "test_mean_variance_and_entropy_are_those_of_the_samples",
+            lambda: lp_nested.LpNested((1.3, 2, (2.6, 1, (0.9, 3))), 0.8),
+        ),
+        wrapped(lp_nested, "_descend", ignoring_leaf_counts),
+    ),
+    "isa-tcvae has a normal prior": (
+        trace_of("isa_sprites", {"method": "isa-tcvae", "beta": 2.0}),
+        trial_changed(method="beta-tcvae"),
+    ),
+    "factor-vae ignores gamma": (
+        trace_of("isa_sprites", {"method": "factor-vae", "gamma": 6.0}),
+        trial_changed(gamma=1.0),
+    ),
+    "the scale that gives variance one is 1": (
+        trace_of("isa_sprites", {"method": "isa-vae matched-scale"} | ONE),
+        lambda patch: patch.setattr(common, "matched_scale", lambda *a: 1.0),
+    ),
+    "learned exponents do not learn": (
+        trace_of("isa_heads", LEARNED | ONE),
+        wrapped(common, "make_model", frozen_exponents),
+    ),
+    "samples have half the noise": (
+        trace_of("isa_sprites", BETA_VAE | ONE),
+        wrapped(
+            gaussian,
+            "reparameterize",
+            lambda f: lambda mean, log_var, *a, **k: f(mean, log_var - 2 * np.log(2), *a, **k),
+        ),
+    ),
+    "the likelihood is a mean over pixels": (
+        trace_of("isa_cars", BETA_VAE | ONE),
+        wrapped(
+            vae.VAE, "log_likelihood", lambda f: lambda self, x, z: f(self, x, z) / x[0].numel()
+        ),
+    ),
+    "a sampled KL drops the score": (
+        trace_of("isa_landing", SAMPLED),
+        with_estimator("without score"),
+    ),
+    "an independent KL has the decoder's noise": (
+        trace_of("isa_landing", {"method": "vae independent-kl"}),
+        with_estimator("sampled"),
+    ),
+    "the total correlation counts once, not beta times": (
+        trace_of("isa_sprites", {"method": "beta-tcvae", "beta": 2.0}),
+        wrapped(
+            BetaTCVAE,
+            "__init__",
+            lambda f: lambda self, *a, beta, **k: f(self, *a, beta=1.0, **k),
+        ),
+    ),
+    "the discriminator never learns": (
+        trace_of("isa_sprites", {"method": "factor-vae", "gamma": 6.0}),
+        lambda patch: patch.setattr(FactorVAE, "after_step", lambda self, *a: None),
+    ),
+    "seeds are shuffled in training": (
+        trace_of("isa_sprites", BETA_VAE | ONE),
+        wrapped(common, "fit_seeds", in_order_of_the_group_backwards),
+    ),
+    "the step size is doubled": (
+        trace_of("isa_heads_again", BETA_VAE | ONE),
+        wrapped(common, "fit_seeds", doubled_step_size),
+    ),
+    "other positions are drawn": (
+        trace_of("isa_sprites_deep", BETA_VAE),
+        wrapped(
+            common,
+            "dataset",
+            lambda f: (
+                lambda settings: f(
+                    settings | {"data": settings["data"] | {"steps": [1, 1, 8, 4, 4]}}
+                )
+            ),
+        ),
+    ),
+    "MIG is estimated with a tenth of the samples": (
+        anchors_of("isa_cars", BETA_VAE | ONE),
+        wrapped(common, "mutual_information_gap_from_posterior", fewer_samples),
+    ),
+    "MIG is taken over other factors": (
+        anchors_of("isa_cars", BETA_VAE | ONE),
+        wrapped(
+            cars,
+            "measure",
+            lambda f: (
+                lambda model, trial, settings: f(
+                    model, trial, settings | {"factors": settings["factors"][:2]}
+                )
+            ),
+        ),
+    ),
+    "the noise of measuring is another trial's": (
+        anchors_of("isa_cars", BETA_VAE | ONE),
+        wrapped(
+            cars,
+            "measure",
+            lambda f: (
+                lambda model, trial, settings: f(
+                    model, trial | {"seed": trial["seed"] + 1}, settings
+                )
+            ),
+        ),
+    ),
+    "active means above 0.1 on digits": (
+        anchors_of("latent_variables"),
+        lambda patch: patch.setattr(latent_variables, "ACTIVE_VARIANCE", 0.1),
+    ),
+    "a column counts as pruned below 50 percent": (
+        anchors_of("variational_biases"),
+        wrapped(ica, "pruned", lambda f: lambda W, **k: f(W, **k | {"threshold": 0.5})),
+    ),
+    "the angle of two columns is a quarter off": (
+        anchors_of("variational_biases"),
+        wrapped(ica, "angles_between", lambda f: lambda W: [0.75 * angle for angle in f(W)]),
+    ),
+    "pairs are made by position": (
+        other_test("experiments/test_isa.py", "test_paired_differences_match_seeds"),
+        lambda patch: patch.setattr(
+            comparison,
+            "paired_differences",
+            lambda results, key, first, second: np.subtract(
+                comparison.values(results, first, key), comparison.values(results, second, key)
+            ),
+        ),
+    ),
+    "800 steps are declared for 8,000": (
+        declared_of("isa_sprites_deep"),
+        lambda patch: patch.setitem(get("isa_sprites_deep").settings["standard"], "steps", 800),
+    ),
+    "seeds are shifted for one method": (
+        declared_of("isa_heads"),
+        lambda patch: patch.setitem(
+            get("isa_heads").settings["standard"]["runs"][1], "first_seed", 1
+        ),
+    ),
+    "a planned comparison is turned around": (
+        other_test("test_plan.py", "test_every_planned_comparison_comes_out_as_the_book_says"),
+        wrapped(comparison, "difference", lambda f: lambda r, a, b, *more: f(r, b, a, *more)),
+    ),
+}
+
+
+def some(names, every):
+    """All names in the weekly run; in others one of ``every``."""
+    names = list(names)
+    return names if os.environ.get("VAELITE_MISTAKES") == "all" else names[::every]
+
+
+@pytest.mark.parametrize("name", some(CODE, 5))
+def test_a_mistake_in_the_code_is_noticed(name, monkeypatch, tmp_path):
+    guard, make_mistake = CODE[name]
+    assert guard(tmp_path) == []
+    make_mistake(monkeypatch)
+    assert guard(tmp_path) != []
+
+
+# Mistakes in stored files -----------------------------------------------------------------------
+
+
+def rows(results, **where):
+    return [e["result"] for e in results["trials"] if where.items() <= e["trial"].items()]
+
+
+def add_to(key, amount, where=lambda trial: True):
+    def change(results):
+        for entry in results["trials"]:
+            if where(entry["trial"]):
+                entry["result"][key] += amount
+
+    return change
+
+
+def exchanged_seeds(results):
+    """Give the runs of one method each other's seeds, as a careless sort would."""
+    group = [e["trial"] for e in results["trials"] if e["trial"]["method"] == "isa-vae"]
+    for trial, seed in zip(group, [trial["seed"] for trial in group][::-1], strict=True):
+        trial["seed"] = seed
+
+
+def exchanged_results(results):
+    """Leave the seeds as they are, and turn the results of one method around."""
+    group = [e for e in results["trials"] if e["trial"]["method"] == "isa-vae"]
+    for entry, result in zip(group, [e["result"] for e in group][::-1], strict=True):
+        entry["result"] = result
+
+
+def quick_run(results):
+    """What a run of the quick profile's steps would have measured, in the place of the real one."""
+    experiment = get("isa_cars")
+    group = [entry["trial"] for entry in results["trials"]][:2]
+    settings = results["settings"] | {"steps": 250}
+    measured, _ = experiment.run_group(group, settings)
+    for entry, result in zip(results["trials"], measured, strict=False):
+        entry["result"] = result
+
+
+def rewritten(*path, value):
+    def change(results):
+        *most, last = path
+        holder = results
+        for key in most:
+            holder = holder[key]
+        holder[last] = value(holder[last])
+
+    return change
+
+
+def is_isa(trial):
+    return trial["method"].startswith("isa")
+
+
+def check_anchors(results, path, name):
+    write(results, path)
+    return checks.anchors(read(path), get(name), path)
+
+
+def check_declared(results, path, name):
+    return checks.declared(results, get(name))
+
+
+def check_identities(results, path, name):
+    return checks.identities(results)
+
+
+def check_trace(results, path, name):
+    return checks.trace(results, get(name))
+
+
+STORED = {
+    "0.01 more MIG for every ISA-VAE": (
+        "isa_sprites",
+        ISA_VAE | ONE,
+        check_anchors,
+        add_to("mig", 0.01, is_isa),
+    ),
+    "0.01 more MIG for every ISA-VAE, on heads": (
+        "isa_heads",
+        LEARNED | ONE,
+        check_anchors,
+        add_to("mig", 0.01, is_isa),
+    ),
+    "one ELBO is 1e-6 off": (
+        "isa_landing",
+        {},
+        check_identities,
+        rewritten("trials", 7, "result", "elbo", value=lambda x: x + 1e-6),
+    ),
+    "one histogram MIG is typed anew": (
+        "isa_heads",
+        {},
+        check_identities,
+        rewritten("trials", 3, "result", "mig_histogram", value=lambda x: round(x, 4)),
+    ),
+    "one factor's gap is rounded": (
+        "isa_cars",
+        {},
+        check_identities,
+        rewritten("trials", 9, "result", "mig_histogram_by_factor", 0, value=lambda x: round(x, 3)),
+    ),
+    "seeds are exchanged, so that pairs are no pairs": (
+        "isa_sprites",
+        {},
+        check_declared,
+        exchanged_seeds,
+    ),
+    "results are exchanged between seeds": (
+        "isa_sprites",
+        ISA_VAE | ONE,
+        check_anchors,
+        exchanged_results,
+    ),
+    "a trial that looks odd is left out": (
+        "isa_heads_again",
+        {},
+        check_declared,
+        lambda results: results["trials"].pop(11),
+    ),
+    "a trial is there twice": (
+        "isa_orientation",
+        {},
+        check_declared,
+        lambda results: results["trials"].insert(5, results["trials"][5]),
+    ),
+    "the settings of the quick profile": (
+        "isa_sprites_deep",
+        {},
+        check_declared,
+        rewritten("settings", "steps", value=lambda _: 800),
+    ),
+    "a step size that was not used": (
+        "latent_variables",
+        {},
+        check_declared,
+        rewritten("settings", "lr", value=lambda x: x / 2),
+    ),
+    "runs of a few steps beside the settings of many": (
+        "isa_cars",
+        BETA_VAE | ONE,
+        check_anchors,
+        quick_run,
+    ),
+    "one active latent more": (
+        "isa_sprites_again",
+        BETA_VAE | {"beta": 3.0},
+        check_anchors,
+        add_to("active", 1),
+    ),
+    "a log-likelihood is a nat better": (
+        "latent_variables",
+        {},
+        check_anchors,
+        add_to("log_likelihood", 1.0),
+    ),
+    "an outcome of the map is turned around": (
+        "variational_biases",
+        {},
+        check_anchors,
+        rewritten("trials", 0, "result", "more_orthogonal", value=lambda x: not x),
+    ),
+    "a loss of the trace is a thousandth off": (
+        "isa_landing",
+        SAMPLED,
+        check_trace,
+        rewritten("trace", 1, "loss", 8, value=lambda x: 1.001 * x),
+    ),
+    "the trace is a step short": (
+        "isa_landing",
+        SAMPLED,
+        check_trace,
+        rewritten("trace", 0, "kl", value=lambda x: x[:-1]),
+    ),
+    "the trace of a setting is missing": (
+        "isa_cars",
+        {},
+        check_trace,
+        lambda results: results["trace"].pop(3),
+    ),
+    "an anchor is left out": (
+        "isa_cars",
+        {},
+        check_anchors,
+        lambda results: results["anchors"]["trials"].pop(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", some(STORED, 4))
+def test_a_mistake_in_a_stored_file_is_noticed(name, tmp_path):
+    experiment, setting, check, make_mistake = STORED[name]
+    path = reduced(tmp_path, experiment, *([setting] if setting else []))
+    results = read(path)
+    assert check(results, path, experiment) == []
+    make_mistake(results)
+    assert check(results, path, experiment) != []
+
+
+def test_weights_that_were_touched_are_noticed(tmp_path):
+    path = reduced(tmp_path, "latent_variables")
+    results = read(path)
+    beside = anchors.path_beside(path)
+    weights = anchors.load(beside, results["anchors"]["sha256"])
+    name = next(iter(weights[0]))
+    weights[0][name] = weights[0][name] * np.float32(1.001)
+    sha256 = anchors.save(beside, weights)
+    (complaint,) = checks.anchors(results, get("latent_variables"), path)
+    assert "is not the file that its results name" in complaint
+    results["anchors"]["sha256"] = sha256
+    assert any(
+        "log_likelihood" in line for line in checks.anchors(results, get("latent_variables"), path)
+    )

@@ -1,0 +1,92 @@
+"""What stored results promise: that today's code declares, trains and measures the same."""
+
+import re
+from functools import cache
+
+import pytest
+
+from vaelite import profile
+from vaelite.experiments import checks, get, names
+from vaelite.experiments.results import read, results_folder
+
+FOLDER = results_folder()
+STORED = [
+    (name, chosen)
+    for name in names()
+    for chosen in profile.PROFILES
+    if (FOLDER / f"{name}.{chosen}.json").exists()
+]
+every_stored = pytest.mark.parametrize(("name", "chosen"), STORED)
+
+
+@cache
+def stored(name, chosen="standard"):
+    return read(FOLDER / f"{name}.{chosen}.json")
+
+
+def passes(problems):
+    """Fail with all that a check complains of."""
+    assert not problems, "\n".join(problems[:5])
+
+
+def test_every_experiment_has_results_of_the_standard_profile():
+    assert {name for name, chosen in STORED if chosen == "standard"} == set(names())
+
+
+def test_nothing_lies_beside_the_results_that_belongs_to_none():
+    belonging = {
+        f"{name}.{chosen}{end}" for name, chosen in STORED for end in (".json", ".anchors.npz")
+    }
+    found = {
+        path.name
+        for path in FOLDER.iterdir()
+        if not re.search(r"\.partial\.|\.checkpoint$", path.name)
+    }
+    assert found <= belonging
+
+
+@every_stored
+def test_settings_seeds_and_trials_are_those_that_the_code_declares(name, chosen):
+    passes(checks.declared(stored(name, chosen), get(name)))
+
+
+@every_stored
+def test_every_row_keeps_its_identities(name, chosen):
+    passes(checks.identities(stored(name, chosen)))
+
+
+@every_stored
+def test_the_first_steps_are_those_of_the_trace(name, chosen):
+    passes(checks.trace(stored(name, chosen), get(name)))
+
+
+@every_stored
+def test_anchors_are_measured_as_stored(name, chosen):
+    path = FOLDER / f"{name}.{chosen}.json"
+    passes(checks.anchors(stored(name, chosen), get(name), path))
+
+
+@every_stored
+def test_results_say_which_code_made_them(name, chosen):
+    results = stored(name, chosen)
+    commits = [*results["commits"]["trials"], *results["commits"]["anchors"]]
+    if get(name).train is not None:
+        commits.append(results["commits"]["trace"])
+        assert results["trace"] and results["anchors"]["trials"]
+    for commit in commits:
+        assert re.fullmatch(r"[\w.-]*[0-9a-f]{7,40}", commit), commit
+    assert results["hardware"] and results["versions"]["torch"]
+
+
+@every_stored
+def test_methods_are_compared_on_the_same_seeds(name, chosen):
+    """At one strength, the seeds of every method are the first ones of the longest list."""
+    by_strength = {}
+    for entry in stored(name, chosen)["trials"]:
+        trial = dict(entry["trial"])
+        seed, method = trial.pop("seed"), trial.pop("method", None)
+        by_strength.setdefault(str(trial), {}).setdefault(method, []).append(seed)
+    for methods in by_strength.values():
+        longest = max(methods.values(), key=len)
+        for seeds in methods.values():
+            assert seeds == longest[: len(seeds)]
