@@ -389,7 +389,7 @@ _MARKS = {  # marker and colour of a verdict in a forest plot
 }
 
 
-def forest(ids: str | Iterable[str]) -> list[Finding]:
+def forest(ids: str | Iterable[str], caption: str = "") -> list[Finding]:
     """Display planned claims as one forest plot: a row a comparison, a panel a quantity.
 
     Planned comparisons come first, with filled markers, exploratory ones after them, with open
@@ -398,6 +398,7 @@ def forest(ids: str | Iterable[str]) -> list[Finding]:
 
     Args:
         ids: the claims' ids, or a family.
+        caption: what to see, in a sentence.
 
     Returns:
         The findings that are drawn, from top to bottom.
@@ -423,7 +424,7 @@ def forest(ids: str | Iterable[str]) -> list[Finding]:
         _forest_panel(ax, panel)
     fig.legend(handles=legend, loc="outside lower left", fontsize=11)
     listed = " ".join(f"{f.claim.id}, {f.label}: {f.verdict}." for f in found)
-    figures.show(fig, alt=f"Forest plot with a row for each comparison. {listed}")
+    figures.show(fig, f"Forest plot with a row for each comparison. {listed}", caption)
     return found
 
 
