@@ -80,6 +80,30 @@ def _log_mean_weight(model: nn.Module, x: Tensor, samples: int, at_once: int) ->
     return total - math.log(samples)
 
 
+# Share of a latent's variance that its mean must carry for the latent to count as active.
+ACTIVE = 0.1
+
+
+def active_latents(mean: Tensor, log_var: Tensor) -> Tensor:
+    r"""Tell which latents are in use: their means carry more than a tenth of their variance.
+
+    .. math::
+        \mathrm{Var}_n[\mu_d(x_n)] > \tfrac1{10} \big( \mathrm{Var}_n[\mu_d(x_n)]
+        + \mathbb E_n[\sigma_d^2(x_n)] \big)
+
+    The share on the left is the latent's signal.  No scale of the prior can change it.
+
+    Args:
+        mean: ``(N, D)`` means of q(z|x) over the data.
+        log_var: ``(N, D)`` logarithms of its variances.
+
+    Returns:
+        ``(D,)`` bool.
+    """
+    signal, noise = mean.var(0), log_var.exp().mean(0)
+    return signal > ACTIVE * (signal + noise)
+
+
 def mutual_information_gap(codes: Tensor, factors: Tensor, bins: int = 20) -> float:
     r"""Mutual information gap of codes, from histograms.
 

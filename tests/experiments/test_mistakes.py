@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from vaelite import gaussian, isa, vae
+from vaelite import gaussian, isa, metrics, vae
 from vaelite.disentangle import BetaTCVAE, FactorVAE
 from vaelite.distributions import lp_nested
-from vaelite.experiments import anchors, checks, comparison, get, latent_variables
+from vaelite.experiments import anchors, checks, comparison, get
 from vaelite.experiments.isa import cars, common
 from vaelite.experiments.results import read, results_folder, write
 from vaelite.toys import ica
@@ -187,7 +187,7 @@ CODE = {
     ),
     "active means above 0.01": (
         anchors_of("isa_sprites", ONE),
-        lambda patch: patch.setattr(common, "ACTIVE", 0.01),
+        lambda patch: patch.setattr(metrics, "ACTIVE", 0.01),
     ),
     "p0 = 2.0 in isa-vae": (trace_of("isa_sprites", ISA_VAE | ONE), exponents(2.0)),
     "an exponent is 1e-3 off": (trace_of("isa_sprites", ISA_VAE | ONE), exponents(2.101)),
@@ -309,9 +309,9 @@ CODE = {
             ),
         ),
     ),
-    "active means above 0.1 on digits": (
+    "active means nearly all of the variance, on digits": (
         anchors_of("latent_variables"),
-        lambda patch: patch.setattr(latent_variables, "ACTIVE_VARIANCE", 0.1),
+        lambda patch: patch.setattr(metrics, "ACTIVE", 0.9),
     ),
     "a column counts as pruned below 50 percent": (
         anchors_of("variational_biases"),

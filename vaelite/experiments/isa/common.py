@@ -51,14 +51,17 @@ from vaelite import data
 from vaelite.data import Dataset
 from vaelite.disentangle import BetaTCVAE, FactorVAE
 from vaelite.isa import ISAPrior
-from vaelite.metrics import mutual_information_gap, mutual_information_gap_from_posterior
+from vaelite.metrics import (
+    active_latents,
+    mutual_information_gap,
+    mutual_information_gap_from_posterior,
+)
 from vaelite.nets import MLP, GaussianEncoder
 from vaelite.profile import seed
 from vaelite.training import History, fit_seeds
 from vaelite.vae import VAE
 
 WITHOUT_SCORE = " without score"
-ACTIVE = 0.1  # share of a latent's variance that its mean must carry
 
 # What tables 1 and 2 and appendix A.4 have in common.
 PAPER = {
@@ -219,7 +222,6 @@ def measure(model: VAE, trial: Mapping[str, Any], settings: Mapping[str, Any]) -
     chosen = [data_set.factor_names.index(name) for name in settings["factors"]]
     factors = data_set.factors[:, chosen]
     gaps = [mutual_information_gap(mean, column[:, None]) for column in factors.unbind(1)]
-    signal, noise = mean.var(0), log_var.exp().mean(0)
     exponents = model.prior.p.tolist() if isinstance(model.prior, ISAPrior) else None
     return {
         "mig": mutual_information_gap_from_posterior(
@@ -231,7 +233,7 @@ def measure(model: VAE, trial: Mapping[str, Any], settings: Mapping[str, Any]) -
         "kl": kl,
         "elbo": reconstruction - kl,
         "exponents": exponents,
-        "active": int((signal > ACTIVE * (signal + noise)).sum()),
+        "active": int(active_latents(mean, log_var).sum()),
     }
 
 
