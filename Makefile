@@ -60,10 +60,11 @@ format: $(STAMP) ## mend what `make lint` can mend by itself
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-pages: $(STAMP) ## rewrite the bibliography, the API pages and the cover from their sources
+pages: $(STAMP) ## rewrite the bibliography, the API pages, the cover and its live model from their sources
 	$(PYTHON) book/tools/bibliography.py
 	$(PYTHON) book/tools/api.py
 	$(PYTHON) book/tools/cover.py
+	$(PYTHON) book/tools/front.py
 
 test-seeds: $(STAMP) ## run all chapters under two more base seeds; every verdict must stand
 	$(PYTHON) book/tools/execute.py --seeds 1 2

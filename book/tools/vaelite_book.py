@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 import bibliography
+import contents
+import front
 import ledger
 import notebooks
 import numbering
@@ -23,6 +25,8 @@ MATHJAX = ("tex-svg.js", "input/tex/extensions")
 GENERATED = {
     "<!-- claims-ledger -->": ledger.claims_ledger,
     "<!-- paper-versus-ours -->": ledger.paper_versus_ours,
+    "<!-- contents -->": contents.table,
+    "<!-- live-model -->": lambda: f"```{{raw}} html\n{front.live_model()}\n```",
 }
 
 

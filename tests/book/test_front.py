@@ -1,0 +1,42 @@
+"""The front page: its live model, and what it says is here."""
+
+import re
+
+import contents
+import front
+import notebooks
+import torch
+
+from vaelite import data
+
+
+def test_the_stored_networks_know_digits():
+    test_set = data.load("digits", split="test").x
+    torch.manual_seed(1)
+    with torch.no_grad():
+        loss, before = (
+            model.loss(test_set)[0].item() for model in (front.trained(), front.untrained())
+        )
+    assert loss < 26 < before  # nats per digit, bound on -log p(x)
+    # Codes of one class lie together: the nearest other digit is mostly of the same class.
+    labels = data.load("digits", split="test").labels
+    with torch.no_grad():
+        codes = front.trained().encoder(test_set.flatten(1) / 255.0)[0]
+    distance = torch.cdist(codes, codes).fill_diagonal_(torch.inf)
+    assert (labels[distance.argmin(1)] == labels).float().mean() > 0.6
+
+
+def test_the_live_model_is_small_and_whole():
+    page = front.live_model()
+    assert len(page) < 150_000
+    assert page.count("<figure") == page.count("</figure>") == 1
+    assert not re.search(r"src=[\"']https?:", page)
+
+
+def test_twelve_chapters_are_here_or_planned():
+    table = contents.table()
+    rows = table.splitlines()[2:]
+    assert [int(re.search(r"(\d+)\. ", row)[1]) for row in rows] == list(range(1, 13))
+    here = [row for row in rows if row.endswith("| here |")]
+    assert len(here) == len(notebooks.chapters())
+    assert all("chapters/" in row for row in here)
