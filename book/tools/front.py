@@ -72,8 +72,8 @@ def live_model() -> str:
             Panel(
                 points=[*cloud, Points(z[0], z[1], label="z: drag it", colour=figures.ORANGE)],
                 curves=[q],
-                xlim=(-3.5, 3.5),
-                ylim=(-3.5, 3.5),
+                xlim=(-2.8, 2.8),
+                ylim=(-2.8, 2.8),
                 equal_aspect=True,
                 title="latents",
             ),

@@ -157,9 +157,10 @@ def _digest_of(name: str) -> str:
 
 
 def _drawn(notebook: NotebookNode) -> set[str]:
-    """Return the registered claims that the code names, such as those of a forest plot."""
+    """Return the registered claims that the code names, by id or family, as for a forest plot."""
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    return set(re.findall(r"[\"'](\w+\.\d+)[\"']", code)) & claims.registry().keys()
+    named = set(re.findall(r"[\"'](\w+(?:\.\d+)?)[\"']", code))
+    return {id for id in claims.registry() if named & {id, id.partition(".")[0]}}
 
 
 def _claim_digest(id: str) -> str:

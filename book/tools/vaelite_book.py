@@ -15,6 +15,7 @@ import notebooks
 import numbering
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.transforms import SphinxTransform
 
 # One file draws every formula without a font file, also from file:// and with the network cut;
@@ -86,6 +87,11 @@ def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: ob
     ]
 
 
+def drop_download(app: Sphinx, config: Config) -> None:
+    """Leave out the theme's button to download a page's source, which the book does not copy."""
+    config.html_theme_options["use_download_button"] = False
+
+
 def copy_mathjax(app: Sphinx, error: Exception | None) -> None:
     """Copy MathJax from the installed package into the built book."""
     if error is not None or app.builder.name != "html":
@@ -104,6 +110,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.config.mathjax_path = "mathjax/tex-svg.js"
     app.add_transform(AnchorEquations)
+    app.connect("config-inited", drop_download)
     app.connect("source-read", fill_generated)
     app.connect("doctree-read", show_cost)
     app.connect("doctree-read", know_citations)
