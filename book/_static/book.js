@@ -159,3 +159,34 @@
   let waiting;
   addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(settle, 150); });
 })();
+
+// The ledger's filters: shown only where a script runs.
+document.addEventListener("DOMContentLoaded", () => {
+  const form = document.querySelector(".ledger-filters");
+  if (!form) return;
+  const cards = [...document.querySelectorAll(".ledger-card")];
+  const choices = [...form.querySelectorAll("select")];
+  const apply = () => {
+    let shown = 0;
+    for (const card of cards) {
+      card.hidden = choices.some(one => one.value && card.dataset[one.name] !== one.value);
+      shown += !card.hidden;
+    }
+    for (const section of document.querySelectorAll("article section section")) {
+      const own = section.querySelectorAll(".ledger-card");
+      section.hidden = own.length > 0 && [...own].every(card => card.hidden);
+    }
+    form.querySelector("output").textContent = `${shown} of ${cards.length} claims`;
+  };
+  form.addEventListener("change", apply);
+  form.addEventListener("submit", event => event.preventDefault());
+  // A link to a row must find it, whatever was chosen before.
+  addEventListener("hashchange", () => {
+    if (!document.querySelector(`${location.hash || "#_"}.ledger-card`)?.hidden) return;
+    form.reset();
+    apply();
+    document.querySelector(location.hash).scrollIntoView();
+  });
+  form.hidden = false;
+  apply();
+});

@@ -114,6 +114,7 @@ def content_problems() -> list[str]:
         *(f"chapters/{path.stem}" for path in notebooks.chapters()),
         *(f"book/{path.stem}" for path in (ROOT / "book").glob("*.md")),
         *(f"book/api/{path.stem}" for path in (ROOT / "book" / "api").glob("*.md")),
+        *(f"book/records/{path.stem}" for path in (ROOT / "book" / "records").glob("*.md")),
     ]
     missing = [f"{page} is not in _toc.yml." for page in there if page not in listed]
     return missing + [

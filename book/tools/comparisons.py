@@ -1,77 +1,168 @@
-"""What the papers report, beside what the stored results say; one function an experiment.
+"""What the papers report, beside what we found: figure by figure, table by table.
 
-Each takes the results of one profile and returns rows of quantity, paper, ours.  The paper's side
-is a fact with its place in the paper; ours is computed.
+The paper's side is data, in ``book/papers/``, each fact with its place.  Ours is the verdict of a
+claim, or is computed here from stored results; nothing on it is typed by hand.
 """
 
 from __future__ import annotations
 
+import html
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import ledger
+import notebooks
 import numpy as np
 
-from vaelite.experiments import collect
-from vaelite.experiments.statistics import bootstrap_interval
+from vaelite import claims, experiments
+from vaelite.experiments import collect, comparison, isa
+from vaelite.experiments.comparison import Estimate, at, values
 
-Rows = list[tuple[str, str, str]]
-
-
-def variational_biases(results: dict) -> Rows:
-    """Stühmer et al. (2020), appendix B.8: what is left of three sources."""
-    noises = results["settings"]["noise_sd"]
-    few = [level for level in noises if level <= 0.25]
-    many = [level for level in noises if level >= 1]
-
-    def share(key: str, beta: float, levels: list[float]) -> str:
-        by_seed: dict[int, list[bool]] = {}
-        for entry in results["trials"]:
-            trial = entry["trial"]
-            if trial["method"] == "fit" and trial["beta"] == beta and trial["noise_sd"] in levels:
-                by_seed.setdefault(trial["seed"], []).append(entry["result"][key])
-        return _percent([np.mean(outcomes) for outcomes in by_seed.values()])
-
-    rows = [
-        (
-            "β = 1: three directions left, more orthogonal than the true ones",
-            "so on its one data set (figure 1, B.8)",
-            f"{share('reported_for_beta_1', 1.0, noises)} of the fits on the map",
-        ),
-        (
-            "β = 1: the components left are more orthogonal than the true ones",
-            "so (2.3, B.8)",
-            f"{share('more_orthogonal', 1.0, noises)} of the fits on the map",
-        ),
-    ]
-    for name, levels in (("at most 0.25", few), ("at least 1", many)):
-        if levels:
-            rows.append(
-                (
-                    f"β = 5: one pruned, two at a right angle; noise deviation {name}",
-                    "so on its one data set, noise not given (figure 1, B.8)",
-                    f"{share('reported_for_beta_5', 5.0, levels)} of the fits",
-                )
-            )
-    return rows
+NOT_RUN = "not run yet"
+PAPERS = ("isa_vae", "burda")  # in the order of the page
 
 
-def latent_variables(results: dict) -> Rows:
-    """Burda et al. (2016), table 1, for binary MNIST; the digits have no published number."""
-    settings = results["settings"]
-    published = "-86.76 (Burda et al., 2016, table 1)" if settings["data"] == "mnist" else "none"
-    rows = []
-    for latents in settings["latents"]:
-        values = collect(results, "log_likelihood", latents=latents)
-        low, high = bootstrap_interval(values)
-        count = f"{latents} latent" if latents == 1 else f"{latents} latents"
-        rows.append(
-            (
-                f"log-likelihood of held-out {settings['data']}, {count} (nats)",
-                published if latents == 50 else "none",
-                f"{np.mean(values):.2f} [{low:.2f}, {high:.2f}], {len(values)} seeds",
-            )
-        )
-    return rows
+def paper_versus_ours() -> str:
+    """Return every figure and table of the papers that the book has done."""
+    parts = []
+    for paper in map(read, PAPERS):
+        parts.append(f"## {paper['title']}")
+        for place in paper["place"]:
+            parts += [f"### {place['name']}: {place['shows']}", _links(place["chapters"])]
+            rows = [(quantity, said, ours(source)) for quantity, said, source in place["rows"]]
+            if rows:
+                parts.append(ledger.table(rows, ("Quantity", "Paper", "Ours"), kind="versus"))
+    return "\n\n".join(parts)
 
 
-def _percent(shares: list[float]) -> str:
-    """Show a mean share over seeds with its 95 % interval."""
-    low, high = bootstrap_interval(shares)
-    return f"{100 * np.mean(shares):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+def read(paper: str) -> dict[str, Any]:
+    """Return what a paper reports, as its file says it."""
+    path = notebooks.ROOT / "book" / "papers" / f"{paper}.toml"
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def ours(source: str) -> str:
+    """Return our side of a row: a claim by its id, or a computation with its arguments.
+
+    Raises:
+        ValueError: if there is no such claim or computation.
+    """
+    if source in claims.registry():
+        return _claim(source)
+    name, *arguments = source.split()
+    if name not in COMPUTED:
+        raise ValueError(f"{source!r} is neither a claim nor one of {', '.join(COMPUTED)}.")
+    return COMPUTED[name](*arguments)
+
+
+def _claim(id: str) -> ledger.Html:
+    """Return a claim's numbers, verdict and link, and the full profile's numbers if there are."""
+    row = _rows()[id]
+    verdict = (
+        f'<span class="verdict claim-{claims.KINDS[row.verdict]}">{html.escape(row.verdict)}</span>'
+    )
+    full = html.escape(_full(id))
+    return ledger.Html(
+        f"{html.escape(row.numbers)} {verdict} ({ledger.row_link(id, '')}).{full}".strip()
+    )
+
+
+def _full(id: str) -> str:
+    plan = claims.registry()[id].plan
+    if plan is None or plan.second is None:
+        return ""
+    results = experiments.load_results(plan.experiment, "full")
+    estimate = comparison.difference(results, plan.first, plan.second, plan.quantity)
+    quantity = claims.words(id).quantities[plan.quantity]
+    text = estimate.text(quantity["digits"], quantity["unit"])
+    return "" if estimate.missing else f" Full profile: {text}."
+
+
+@cache
+def _rows() -> Mapping[str, ledger.Row]:
+    return {row.claim.id: row for row in ledger.rows()}
+
+
+def three_numbers(name: str) -> str:
+    """Return mean, median and maximum of the MIG at beta = 1, of both methods of figure 5a."""
+    results = experiments.load_results(name, "standard")
+    shown = []
+    for label, method in (("VAE", "beta-vae"), ("ISA-VAE (s = 1)", "isa-vae")):
+        migs = values(results, at(method, 1.0))
+        numbers = comparison.summary(migs, (np.mean, np.median, np.max))
+        shown.append(f"{label}: {', '.join(numbers)} ({len(migs)} runs)")
+    return "; ".join(shown)
+
+
+def sorted_exponents() -> str:
+    """Return the means of the learned exponents on heads, sorted within each model."""
+    results = experiments.load_results("isa_heads", "standard")
+    if results is None:
+        return NOT_RUN
+    learned = collect(results, "exponents", method="isa-vae learned")
+    means = np.sort(learned, axis=1).mean(0)
+    return f"means {', '.join(f'{mean:.2f}' for mean in means)} ({len(learned)} models)"
+
+
+def representative(method: str, beta: str) -> str:
+    """Return MIG and reconstruction of the model that the paper's rule chooses."""
+    found = []
+    for level in ("standard", "full"):
+        results = experiments.load_results("isa_sprites", level)
+        text = isa.representative_text(results, at(method, float(beta))).replace("-", "−")
+        if text != NOT_RUN:
+            size = results["settings"]["data"]["size"]
+            found.append(f"{text}; {size} × {size} pixels")
+    return ". ".join(found) or NOT_RUN
+
+
+def setting(name: str, key: str) -> str:
+    """Return a setting of the standard and of the full profile."""
+    shown = []
+    for level in ("standard", "full"):
+        value = experiments.get(name).settings[level][key]
+        text = " + ".join(map(str, value)) if isinstance(value, list) else f"{value:,}"
+        shown.append(f"{level}: {text} steps" if key == "steps" else f"{level}: {text}")
+    return "; ".join(shown)
+
+
+def strengths(name: str, key: str) -> str:
+    """Return the values of beta or gamma in the standard and in the full profile."""
+    shown = []
+    for level in ("standard", "full"):
+        runs = experiments.get(name).settings[level]["runs"]
+        found = sorted({value for run in runs for value in run.get(key, [])})
+        shown.append(f"{level}: {', '.join(f'{value:g}' for value in found)}")
+    return "; ".join(shown)
+
+
+def log_likelihood(level: str, latents: str) -> str:
+    """Return the held-out log-likelihood of a VAE with so many latents."""
+    results = experiments.load_results("latent_variables", level)
+    if results is None:
+        return NOT_RUN
+    found = collect(results, "log_likelihood", latents=int(latents))
+    return Estimate(np.array(found)).text(2, "nats", "seeds", signed=False)
+
+
+COMPUTED = {
+    compute.__name__: compute
+    for compute in (
+        three_numbers,
+        sorted_exponents,
+        representative,
+        setting,
+        strengths,
+        log_likelihood,
+    )
+}
+
+
+def _links(chapters: Iterable[str]) -> str:
+    links = []
+    for number in chapters:
+        [source] = [path for path in notebooks.chapters() if path.name.startswith(number)]
+        links.append(f"[chapter {number}](../chapters/{source.stem}.ipynb)")
+    return f"Drawn or derived in {' and '.join(links)}."

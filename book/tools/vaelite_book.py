@@ -8,11 +8,13 @@ import shutil
 from pathlib import Path
 
 import bibliography
+import comparisons
 import contents
 import front
 import ledger
 import notebooks
 import numbering
+import records
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -25,9 +27,12 @@ MATHJAX = ("tex-svg.js", "input/tex/extensions")
 # A page that contains such a comment shows the table there.
 GENERATED = {
     "<!-- claims-ledger -->": ledger.claims_ledger,
-    "<!-- paper-versus-ours -->": ledger.paper_versus_ours,
     "<!-- contents -->": contents.table,
     "<!-- live-model -->": lambda: f"```{{raw}} html\n{front.live_model()}\n```",
+    "<!-- paper-versus-ours -->": comparisons.paper_versus_ours,
+    "<!-- record variational_biases -->": lambda: records.record("variational_biases"),
+    "<!-- record isa -->": lambda: records.record("isa"),
+    "<!-- record latent_variables -->": lambda: records.record("latent_variables"),
 }
 
 
@@ -114,6 +119,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", fill_generated)
     app.connect("doctree-read", show_cost)
     app.connect("doctree-read", know_citations)
+    app.connect("doctree-resolved", ledger.link_boxes)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("build-finished", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

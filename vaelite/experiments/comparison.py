@@ -20,6 +20,7 @@ Nothing here knows a paper.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,8 +36,9 @@ from vaelite import claims
 from vaelite.book import figures
 from vaelite.claims import Claim
 from vaelite.claims.plan import Plan
+from vaelite.experiments import catalogue
 from vaelite.experiments.results import collect, load_results
-from vaelite.experiments.statistics import mean_interval
+from vaelite.experiments.statistics import mean_interval, proportion_interval
 
 NOT_RUN = "not run yet"
 
@@ -64,9 +66,11 @@ class Estimate:
 
     Attributes:
         values: ``(seeds,)``, such as paired differences; empty where nothing was run.
+        share: whether each value is a share of outcomes that are yes or no.
     """
 
     values: np.ndarray
+    share: bool = False
 
     @property
     def missing(self) -> bool:
@@ -85,12 +89,21 @@ class Estimate:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """Student's interval of the mean at 95 %; NaNs where nothing was run.
+        """The interval at 95 %; NaNs where nothing was run; see :meth:`interval_at`."""
+        return (float("nan"),) * 2 if self.missing else self.interval_at(0.95)
+
+    def interval_at(self, level: float) -> tuple[float, float]:
+        """Return Student's interval of the mean at a level.
+
+        Where all outcomes are alike, shares have no spread to judge by: then it is the exact
+        interval for as many equal trials.
 
         Raises:
             ValueError: if there is one value only.
         """
-        return (float("nan"),) * 2 if self.missing else mean_interval(self.values)
+        if self.share and np.ptp(self.values) == 0 and self.values[0] in (0, 1):
+            return proportion_interval(int(self.values.sum()), len(self.values), level)
+        return mean_interval(self.values, level)
 
     @property
     def verdict(self) -> str:
@@ -155,6 +168,33 @@ def paired_differences(
     if not common:
         raise ValueError(f"{dict(first)} and {dict(second)} have no seed in common.")
     return np.array([by_seed[0][one] - by_seed[1][one] for one in common])
+
+
+def by_seed(results: Mapping[str, Any] | None, where: Mapping[str, Any], key: str) -> Estimate:
+    """Return the estimate of a quantity's mean, each seed with its mean over all matching trials.
+
+    Args:
+        results: stored results or None.
+        where: what a trial's entries are; a list allows each of its values.
+        key: what was measured, or follows from it by the experiment's ``DERIVED``.
+    """
+    found: dict[int, list[float]] = {}
+    for entry in results["trials"] if results else []:
+        trial = entry["trial"]
+        allowed = ((name, v if isinstance(v, list) else [v]) for name, v in where.items())
+        if all(trial.get(name) in values for name, values in allowed):
+            found.setdefault(trial["seed"], []).append(_quantity(results, entry, key))
+    share = all(isinstance(value, bool) for values in found.values() for value in values)
+    return Estimate(np.array([np.mean(found[seed]) for seed in sorted(found)]), share)
+
+
+def _quantity(results: Mapping[str, Any], entry: Mapping[str, Any], key: str) -> float | bool:
+    if key in entry["result"]:
+        return entry["result"][key]
+    module = importlib.import_module(catalogue.module_name(results["experiment"]))
+    if key not in (derived := getattr(module, "DERIVED", {})):
+        raise ValueError(f"{results['experiment']} did not measure {key!r}.")
+    return derived[key](entry["trial"], entry["result"])
 
 
 def difference(
@@ -272,8 +312,9 @@ class Finding:
                 f"smaller than {size}, which would matter" if small else f"{size} would matter"
             )
         if self.survives is not None:
+            noun = "comparison" if self.comparisons == 1 else "comparisons"
             survives = "survives" if self.survives else "does not survive"
-            parts.append(f"{survives} the correction for {self.comparisons} {kind} comparisons")
+            parts.append(f"{survives} the correction for {self.comparisons} {kind} {noun}")
         return "; ".join(parts)
 
 
@@ -281,8 +322,8 @@ def evaluate(id: str) -> Finding:
     """Compute what the stored results say about a planned claim.
 
     The interval of the mean over seeds is Student's, of paired differences where two settings are
-    compared.  The correction is Bonferroni's, over all comparisons of the family that are planned
-    (or exploratory), run or not.
+    compared (:meth:`Estimate.interval_at`, :func:`by_seed`).  The correction is Bonferroni's, over
+    all comparisons of the family that are planned (or exploratory), run or not.
 
     Raises:
         ValueError: if the claim is not registered, or has no plan.
@@ -291,7 +332,7 @@ def evaluate(id: str) -> Finding:
     plan = claim.plan
     results = load_results(plan.experiment, plan.profile)
     if plan.second is None:
-        estimate = Estimate(values(results, plan.first, plan.quantity))
+        estimate = by_seed(results, plan.first, plan.quantity)
     else:
         estimate = difference(results, plan.first, plan.second, plan.quantity)
     same = [other for other in claims.planned(plan.family).values() if _counts(other, claim)]
@@ -372,7 +413,7 @@ def _oriented(plan: Plan, interval: tuple[float, float]) -> tuple[float, float]:
 def _verdict(plan: Plan, estimate: Estimate, level: float) -> str:
     if estimate.missing:
         return claims.NOT_RUN
-    interval = _oriented(plan, mean_interval(estimate.values, level))
+    interval = _oriented(plan, estimate.interval_at(level))
     return claims.verdict(interval, _sign(plan) * plan.threshold, plan.matters)
 
 

@@ -54,6 +54,9 @@ SETTINGS = {
     },
 }
 
+# What follows from a stored row and is not stored.
+DERIVED = {"some_asleep": lambda trial, result: result["active"] < trial["latents"]}
+
 
 class FreshlyBinarised(VAE):
     """A VAE that is trained on a new binary draw of grey images at every step.

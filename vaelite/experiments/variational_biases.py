@@ -291,3 +291,16 @@ def pairs_on_the_way(results):
         )
         for problem in sorted({key[:3] for key in climbs})
     }
+
+
+def misled(fit):
+    """Whether the bound rose and the likelihood fell: the fit followed the bias, not the data."""
+    return fit["free_energy_change"] > 0 and fit["log_likelihood_change"] < 0
+
+
+# What follows from a stored row, its trial and what was measured, and is not stored.
+DERIVED = {
+    "one_pruned": lambda fit: fit["pruned"] == 1,
+    "turned_apart": turned_apart,
+    "misled": misled,
+}
