@@ -134,12 +134,13 @@ def unchecked() -> list[str]:
 def claims_ledger() -> str:
     """Return the ledger as HTML: a tally, filters, and a card for each claim by chapter."""
     found = rows()
-    groups: dict[str, list[Row]] = {}
+    groups: dict[Path, list[Row]] = {}
     for row in found:
-        groups.setdefault(row.claim.id.partition(".")[0], []).append(row)
+        groups.setdefault(_home(row, found), []).append(row)
     parts = [_tally(found), _filters(found)]
-    for group in groups.values():
-        parts += [f"## {_heading(group)}", cards(group)]
+    for chapter, group in sorted(groups.items()):
+        heading = f"{chapter.name[:2]} {title(notebooks.read_source(chapter))}"
+        parts += [f"## {heading}", cards(group)]
     return "\n\n".join(parts)
 
 
@@ -164,7 +165,7 @@ def _card(row: Row) -> str:
         '<div class="ledger-text">',
         f"<p><strong>{escape(claim.id)}</strong> {escape(claim.statement)}</p>",
         f'<p class="ledger-numbers">{escape(row.numbers)}</p>' if row.numbers else "",
-        f'<p class="ledger-source">{escape(claim.source)}. '
+        f'<p class="ledger-source">{escape(_sentence(claim.source))} '
         f"{escape(_sentence('; '.join(remarks)))} {' '.join(links)}</p>",
         "</div></article>",
     ]
@@ -212,13 +213,13 @@ def _filters(found: Sequence[Row]) -> str:
     return "\n".join([*lines, '<output aria-live="polite"></output>', "</form>"])
 
 
-def _heading(group: Sequence[Row]) -> str:
-    """Return the title of the chapter that shows most of a group."""
-    sources = [row.chapter for row in group if row.chapter is not None]
-    if not sources:
-        return group[0].claim.id.partition(".")[0]
-    source = max(sources, key=sources.count)
-    return f"{source.name[:2]} {title(notebooks.read_source(source))}"
+def _home(row: Row, found: Sequence[Row]) -> Path:
+    """Return the chapter that a claim belongs to: its own, or that of most with its prefix."""
+    if row.chapter is not None:
+        return row.chapter
+    prefix = row.claim.id.partition(".")[0] + "."
+    sources = [r.chapter for r in found if r.chapter and r.claim.id.startswith(prefix)]
+    return max(sources, key=sources.count)
 
 
 def link_boxes(app: Sphinx, doctree: nodes.document, docname: str) -> None:

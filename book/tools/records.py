@@ -54,19 +54,14 @@ def plan_table(family: str) -> str:
             (
                 ledger.row_link(claim.id),
                 finding.verdict,
-                finding.label,
+                f"{quantity['name']}: {finding.label}",
                 claims.words(claim.id).context(plan),
-                quantity["name"],
                 finding.numbers(),
                 "planned" if plan.planned else "exploratory",
                 survives,
-                plan.expected,
             )
         )
-    header = (
-        "Claim", "Verdict", "Difference", "Where", "Quantity", "Mean [95 % interval]", "Kind",
-        "Correction", "The book relies on",
-    )  # fmt: skip
+    header = ("Claim", "Verdict", "What", "Where", "Mean [95 % interval]", "Kind", "Correction")
     return ledger.table(rows, header)
 
 
