@@ -141,7 +141,7 @@ def planned(monkeypatch, tmp_path, results):
     path.write_text(PLANS, encoding="utf-8")
     monkeypatch.setattr(claims, "_files", lambda: [path])
     monkeypatch.setattr(claims, "words", lambda id: claims.Words(**claims._read(path)["words"]))
-    monkeypatch.setattr(comparison, "load_results", lambda name, profile: results)
+    monkeypatch.setattr(comparison, "_stored", lambda plan: results)
     registry = claims.registry
     registry.cache_clear()
     yield

@@ -23,7 +23,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ from vaelite.book import figures
 from vaelite.claims import Claim
 from vaelite.claims.plan import Plan
 from vaelite.experiments import catalogue
-from vaelite.experiments.results import collect, load_results
+from vaelite.experiments.results import collect, load_results, results_folder
 from vaelite.experiments.statistics import mean_interval, proportion_interval
 
 NOT_RUN = "not run yet"
@@ -179,22 +180,43 @@ def by_seed(results: Mapping[str, Any] | None, where: Mapping[str, Any], key: st
         key: what was measured, or follows from it by the experiment's ``DERIVED``.
     """
     found: dict[int, list[float]] = {}
+    stored = results is None or all(key in entry["result"] for entry in results["trials"][:1])
+    derived = {} if stored else _derived(results["experiment"])  # imports the experiment
     for entry in results["trials"] if results else []:
         trial = entry["trial"]
         allowed = ((name, v if isinstance(v, list) else [v]) for name, v in where.items())
         if all(trial.get(name) in values for name, values in allowed):
-            found.setdefault(trial["seed"], []).append(_quantity(results, entry, key))
+            found.setdefault(trial["seed"], []).append(_quantity(entry, key, derived))
     share = all(isinstance(value, bool) for values in found.values() for value in values)
     return Estimate(np.array([np.mean(found[seed]) for seed in sorted(found)]), share)
 
 
-def _quantity(results: Mapping[str, Any], entry: Mapping[str, Any], key: str) -> float | bool:
-    if key in entry["result"]:
-        return entry["result"][key]
-    module = importlib.import_module(catalogue.module_name(results["experiment"]))
-    if key not in (derived := getattr(module, "DERIVED", {})):
-        raise ValueError(f"{results['experiment']} did not measure {key!r}.")
-    return derived[key](entry["trial"], entry["result"])
+def _quantity(entry: Mapping[str, Any], key: str, derived: Mapping[str, Callable]) -> float | bool:
+    if key in derived:
+        return derived[key](entry["trial"], entry["result"])
+    if key not in entry["result"]:
+        known = ", ".join([*entry["result"], *derived])
+        raise ValueError(f"{key!r} was not measured; there are: {known}.")
+    return entry["result"][key]
+
+
+@cache
+def _derived(experiment: str) -> Mapping[str, Callable]:
+    """Return what follows from a stored row of an experiment and is not stored."""
+    if experiment not in catalogue.names():
+        return {}
+    return getattr(importlib.import_module(catalogue.module_name(experiment)), "DERIVED", {})
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, stamp: int) -> Mapping[str, Any] | None:
+    """Read stored results once for the many claims that they decide."""
+    return load_results(*path.stem.rsplit(".", 1))
+
+
+def _stored(plan: Plan) -> Mapping[str, Any] | None:
+    path = results_folder() / f"{plan.experiment}.{plan.profile}.json"
+    return _read(path, path.stat().st_mtime_ns) if path.exists() else None
 
 
 def difference(
@@ -330,7 +352,7 @@ def evaluate(id: str) -> Finding:
     """
     claim = _planned(id)
     plan = claim.plan
-    results = load_results(plan.experiment, plan.profile)
+    results = _stored(plan)
     if plan.second is None:
         estimate = by_seed(results, plan.first, plan.quantity)
     else:
