@@ -95,7 +95,7 @@ def _run(results: Results) -> tuple[object, ...]:
         f"{machine.get('gpu') or machine['cpu']} ({machine['cores']} cores)"
         for machine in results["hardware"]
     ]
-    commits = results.get("commits", {}).get("trials", ["not recorded"])
+    commits = [f"{name} ({count} models)" for name, count in results["commits"]["trials"].items()]
     versions = ", ".join(f"{package} {number}" for package, number in results["versions"].items())
     return (
         len(results["trials"]),

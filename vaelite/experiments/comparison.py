@@ -193,7 +193,7 @@ def by_seed(results: Mapping[str, Any] | None, where: Mapping[str, Any], key: st
 
 def _quantity(entry: Mapping[str, Any], key: str, derived: Mapping[str, Callable]) -> float | bool:
     if key in derived:
-        return derived[key](entry["trial"], entry["result"])
+        return derived[key]({**entry["trial"], **entry["result"]})
     if key not in entry["result"]:
         known = ", ".join([*entry["result"], *derived])
         raise ValueError(f"{key!r} was not measured; there are: {known}.")

@@ -54,8 +54,8 @@ SETTINGS = {
     },
 }
 
-# What follows from a stored row and is not stored.
-DERIVED = {"some_asleep": lambda trial, result: result["active"] < trial["latents"]}
+# What follows from a stored row, its trial and what was measured, and is not stored.
+DERIVED = {"some_asleep": lambda run: run["active"] < run["latents"]}
 
 
 class FreshlyBinarised(VAE):
