@@ -33,7 +33,7 @@ def paper_versus_ours() -> str:
             parts += [f"### {place['name']}: {place['shows']}", _links(place["chapters"])]
             rows = [(quantity, said, ours(source)) for quantity, said, source in place["rows"]]
             if rows:
-                parts.append(ledger.table(rows, ("Quantity", "Paper", "Ours"), kind="versus"))
+                parts.append(ledger.stacked(rows, ("Quantity", "Paper", "Ours"), kind="versus"))
     return "\n\n".join(parts)
 
 

@@ -139,8 +139,7 @@ def claims_ledger() -> str:
         groups.setdefault(_home(row, found), []).append(row)
     parts = [_tally(found), _filters(found)]
     for chapter, group in sorted(groups.items()):
-        heading = f"{chapter.name[:2]} {title(notebooks.read_source(chapter))}"
-        parts += [f"## {heading}", cards(group)]
+        parts += [f"## {title(notebooks.read_source(chapter))}", cards(group)]
     return "\n\n".join(parts)
 
 
@@ -254,7 +253,16 @@ def title(notebook: NotebookNode) -> str:
     raise ValueError("the notebook has no title.")
 
 
-def table(rows: Iterable[Sequence[object]], header: Sequence[str], kind: str = "") -> str:
+def table(rows: Iterable[Sequence[object]], header: Sequence[str]) -> str:
+    """Return a Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    for row in rows:
+        cells = (" ".join(str(value).replace("|", "\\|").split()) for value in row)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def stacked(rows: Iterable[Sequence[object]], header: Sequence[str], kind: str = "") -> str:
     """Return an HTML table whose rows become cards on a phone; no blank line in it."""
     lines = [f'<table class="table stacks {kind}">', "<thead><tr>"]
     lines += [f'<th scope="col">{html.escape(name)}</th>' for name in header]

@@ -62,7 +62,7 @@ def plan_table(family: str) -> str:
             )
         )
     header = ("Claim", "Verdict", "What", "Where", "Mean [95 % interval]", "Kind", "Correction")
-    return ledger.table(rows, header)
+    return ledger.stacked(rows, header)
 
 
 def _reasons(family: str) -> str:
@@ -86,7 +86,7 @@ def provenance(names: Iterable[str]) -> str:
                 continue
             rows.append((name, level, *_run(results)))
     header = ("Experiment", "Profile", "Models", "Seeds", "Hardware", "Time", "Commit", "Versions")
-    return ledger.table(rows, header)
+    return ledger.stacked(rows, header)
 
 
 def _run(results: Results) -> tuple[object, ...]:
@@ -153,12 +153,12 @@ def _departures(name: str) -> str:
     if not rows:
         return ""
     text = "Where the standard profile departs from the full one, which has the paper's setting:"
-    return f"{text}\n\n{ledger.table(rows, ('Setting', 'Full', 'Standard'))}"
+    return f"{text}\n\n{ledger.stacked(rows, ('Setting', 'Full', 'Standard'))}"
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
     rows = [(key.replace("_", " "), _value(value)) for key, value in settings.items()]
-    return ledger.table(rows, ("Setting", "Value"))
+    return ledger.stacked(rows, ("Setting", "Value"))
 
 
 def _value(value: Any) -> str:
@@ -190,7 +190,7 @@ def all_results(results: Results) -> str:
             )
         )
     header = (*names, "runs", *(key.replace("_", " ") for key in keys))
-    return ledger.table(rows, header, kind="dense")
+    return ledger.stacked(rows, header, kind="dense")
 
 
 def _numeric(rows: Sequence[Mapping[str, Any]]) -> list[str]:
