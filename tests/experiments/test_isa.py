@@ -152,6 +152,10 @@ def test_measurements_of_a_known_model(monkeypatch):
     assert result["active"] == 1
     # two of the three codes are, in histograms, copies of whether the scale is large: no gap
     assert result["mig_histogram"] == pytest.approx(0, abs=1e-9)
+    # of the active latents alone there is one: a gap of one in the scale, of none in the others
+    gaps = isa.histogram_gaps(model, TINY)
+    assert gaps["all"] == pytest.approx(0, abs=1e-9)
+    assert gaps["active"] == pytest.approx(1 / 3)
     # in distribution only the first is, and it says all about scale, nothing about shape and x
     assert result["mig"] == pytest.approx(1 / 3, abs=0.02)
 

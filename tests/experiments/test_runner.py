@@ -12,6 +12,7 @@ from vaelite.experiments import (
     catalogue,
     checks,
     collect,
+    load_models,
     load_results,
     runner,
 )
@@ -620,6 +621,20 @@ def test_the_trace_has_two_seeds_of_every_setting(toy):
     assert traced == [(1.0, 0), (1.0, 1), (5.0, 0), (5.0, 1)]
     assert all(len(entry["loss"]) == runner.TRACE_STEPS for entry in results["trace"])
     assert [trial["beta"] for trial in results["anchors"]["trials"]] == [1.0, 5.0]
+
+
+def test_trained_models_are_kept_and_read_back(toy, monkeypatch):
+    experiment = toy(settings=TOGETHER, **grouped([]))
+    monkeypatch.setattr(runner, "get", lambda name: experiment)
+    assert load_models("toy", "quick") == []
+    results = experiment.run("quick", folder=toy.folder, progress=False)
+    found = load_models("toy", "quick")
+    assert [entry for entry, _ in found] == [results["trials"][0], results["trials"][3]]
+    for entry, model in found:
+        assert float(f"{model.mean.item():.10g}") == entry["result"]["mean"]
+    (toy.folder / FILES[0]).write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"anchors\.npz is missing, or is not the file"):
+        load_models("toy", "quick")
 
 
 def test_every_group_can_be_replayed(toy, monkeypatch):

@@ -556,6 +556,28 @@ def get(name: str) -> Experiment:
     )
 
 
+def load_models(name: str, profile: str) -> list[tuple[dict[str, Any], nn.Module]]:
+    """Return the trained models of the anchors, each with its trial and what it measured.
+
+    Returns:
+        Pairs of a dictionary ``{"trial": ..., "result": ..., "seconds": ...}`` and a model; none
+        where nobody ran the experiment, or its networks are too large to keep.
+
+    Raises:
+        ValueError: if the experiment or the profile does not exist, or a file is damaged.
+    """
+    results, experiment = load_results(name, profile), get(name)
+    if results is None or not results["anchors"]["trials"]:
+        return []
+    path = anchors.path_beside(results_folder() / f"{name}.{profile}.json")
+    entries = {_key(entry["trial"]): entry for entry in results["trials"]}
+    weights = anchors.load(path, results["anchors"]["sha256"])
+    return [
+        (entries[_key(trial)], experiment.restored(trial, results["settings"], one))
+        for trial, one in zip(results["anchors"]["trials"], weights, strict=True)
+    ]
+
+
 def _check_trials(name: str, trials: list[dict]) -> None:
     if not trials:
         raise ValueError(f"{name} has no trials.")

@@ -3,6 +3,7 @@
 from vaelite.experiments.isa.common import (
     PAPER,
     dataset,
+    histogram_gaps,
     make_model,
     matched_scale,
     measure,
@@ -16,6 +17,7 @@ from vaelite.experiments.isa.common import (
 __all__ = [
     "PAPER",
     "dataset",
+    "histogram_gaps",
     "make_model",
     "matched_scale",
     "measure",
