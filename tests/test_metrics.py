@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -117,6 +118,46 @@ def test_chunks_add_up_without_overflow():
         assert all(data * samples <= chunk for data, samples in model.calls)
 
 
+class TwoTasks(nn.Module):
+    """Data with a task: the model of each task is a linear VAE of its own."""
+
+    def __init__(self, first, second):
+        super().__init__()
+        self.models = nn.ModuleList([first, second])
+
+    def log_weights(self, batch, samples):
+        x, task = batch
+        of_tasks = torch.stack([model.log_weights(x, samples) for model in self.models])
+        return of_tasks.gather(0, task.expand(1, samples, -1))[0]
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 4])
+def test_a_batch_may_be_a_tuple(linear, chunk):
+    """With exact posteriors the estimate is exact, datum by datum, whatever the task."""
+    model, truth, x, model.encoder = linear
+    other = copy.deepcopy(model)
+    shift = torch.linspace(-1, 1, L, dtype=torch.float64)
+    with torch.no_grad():  # the same model of shifted data
+        other.decoder.bias.add_(shift)
+        net = other.encoder.net
+        net.bias[:D] -= net.weight[:D] @ shift
+    task = torch.tensor([0, 1, 1, 0, 1])
+    shifted = x + task[:, None] * shift
+    found = log_marginal_likelihood(TwoTasks(model, other), (shifted, task), 3, chunk)
+    torch.testing.assert_close(found, truth, rtol=1e-10, atol=0)
+
+
+def test_bad_tuples_are_named():
+    x, task = torch.rand(B, L), torch.zeros(B, dtype=torch.long)
+    model = TwoTasks(VAE.mlp(L, 4, D), VAE.mlp(L, 4, D))
+    with pytest.raises(ValueError, match=r"equally many rows, .* got \[5, 4\]"):
+        log_marginal_likelihood(model, (x, task[1:]), 3)
+    with pytest.raises(TypeError, match="a tuple of tensors; got int"):
+        log_marginal_likelihood(model, (x, 3), 3)
+    with pytest.raises(ValueError, match="x must be finite"):
+        log_marginal_likelihood(model, (x * math.nan, task), 3)
+
+
 def test_an_impossible_datum_is_minus_infinity_and_not_nan():
     model = Given(torch.full((3, 1), -math.inf))
     assert log_marginal_likelihood(model, torch.zeros(1, 1), 3, 1).tolist() == [-math.inf]
@@ -152,7 +193,7 @@ def test_bad_settings_are_named():
         log_marginal_likelihood(model, x, 3, 0)
     with pytest.raises(ValueError, match=r"samples must be a positive integer; got 2\.5"):
         log_marginal_likelihood(model, x, 2.5)
-    with pytest.raises(TypeError, match="x must be a tensor; got ndarray"):
+    with pytest.raises(TypeError, match="or a tuple of tensors; got ndarray"):
         log_marginal_likelihood(model, x.numpy(), 3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ _PAIRS = 2**18
 
 @torch.no_grad()
 def log_marginal_likelihood(
-    model: nn.Module, x: Tensor, samples: int, chunk: int | None = None
+    model: nn.Module, x: Any, samples: int, chunk: int | None = None
 ) -> Tensor:
     r"""Importance-sampled estimate of the log marginal likelihood.
 
@@ -34,7 +35,8 @@ def log_marginal_likelihood(
 
     Args:
         model: anything with ``log_weights(batch, samples) -> (samples, B)``.
-        x: ``(B, ...)`` data.
+        x: ``(B, ...)`` data; or a tuple of such tensors, where the model takes data with their
+            population, task or mask.
         samples: S.
         chunk: how many pairs of a datum and a sample to decode at once; the default suits the
             device.  A smaller one saves memory and draws other random numbers.
@@ -43,17 +45,18 @@ def log_marginal_likelihood(
         ``(B,)`` nats.
 
     Raises:
-        TypeError: if ``x`` is not a tensor.
-        ValueError: if ``samples`` or ``chunk`` is not positive, or the model refuses the data.
+        TypeError: if ``x`` is neither a tensor nor a tuple of tensors.
+        ValueError: if ``samples`` or ``chunk`` is not positive, the tensors of a tuple have
+            different numbers of rows or hold NaN or infinite values, or the model refuses the data.
     """
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x must be a tensor; got {type(x).__name__}.")
-    if hasattr(model, "validate"):
+    data = x if isinstance(x, tuple) else (x,)
+    _check_data(data)
+    if hasattr(model, "validate") and isinstance(x, Tensor):
         model.validate(x)
     check_count("samples", samples)
     if chunk is None:
-        budget = _PIXELS_ON_GPU if x.device.type == "cuda" else _PIXELS_ON_CPU
-        chunk = max(1, budget // max(1, x[:1].numel()))
+        budget = _PIXELS_ON_GPU if data[0].device.type == "cuda" else _PIXELS_ON_CPU
+        chunk = max(1, budget // max(1, *(tensor[:1].numel() for tensor in data)))
     check_count("chunk", chunk)
     # All samples of a few data: then each datum is encoded once.
     samples_at_once = min(samples, chunk)
@@ -62,15 +65,33 @@ def log_marginal_likelihood(
     model.eval()
     try:
         estimates = [
-            _log_mean_weight(model, block, samples, samples_at_once)
-            for block in x.split(data_at_once)
+            _log_mean_weight(
+                model, block if isinstance(x, tuple) else block[0], samples, samples_at_once
+            )
+            for block in zip(*(tensor.split(data_at_once) for tensor in data), strict=True)
         ]
     finally:
         model.train(was_training)
     return torch.cat(estimates)
 
 
-def _log_mean_weight(model: nn.Module, x: Tensor, samples: int, at_once: int) -> Tensor:
+def _check_data(data: tuple) -> None:
+    for tensor in data:
+        if not isinstance(tensor, Tensor):
+            kind = type(tensor).__name__
+            raise TypeError(f"x must be a tensor, or a tuple of tensors; got {kind}.")
+    if len(data) == 1:  # the model judges it
+        return
+    sizes = [len(tensor) if tensor.ndim else 0 for tensor in data]
+    if len(set(sizes)) != 1 or not sizes[0]:
+        raise ValueError(
+            f"the tensors of x must have equally many rows, one at least; got {sizes}."
+        )
+    if not all(bool(t.isfinite().all()) for t in data if t.is_floating_point()):
+        raise ValueError("x must be finite; it holds NaN or infinite values.")
+
+
+def _log_mean_weight(model: nn.Module, x: Any, samples: int, at_once: int) -> Tensor:
     """Return the logarithm of the mean weight of each datum, summed chunk by chunk."""
     total = None
     for start in range(0, samples, at_once):

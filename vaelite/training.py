@@ -28,14 +28,11 @@ or :class:`vaelite.batches.Unpaired` data sets of different sizes.  What comes o
 from __future__ import annotations
 
 import inspect
-import math
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import torch
@@ -43,68 +40,22 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from vaelite._validation import check_count
-from vaelite.batches import Source
-from vaelite.checkpoint import Checkpoint, describe, interrupt_flag, numbers, set_numbers
+from vaelite.checkpoint import Checkpoint, describe, interrupt_flag
 from vaelite.history import History, Log
+from vaelite.phases import (
+    Defaults,
+    Phase,
+    Planned,
+    Schedule,
+    described,
+    make_plan,
+    scheduled,
+    total_steps,
+)
+from vaelite.phases import Linear as Linear
+from vaelite.progress import Progress
 from vaelite.stack import Single, Stack, bytes_needed
 from vaelite.streams import Batches, global_noise, own_noise, stream
-
-Schedule = Callable[[int], float]
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A schedule that moves from ``start`` to ``end`` in so many steps, then stays there.
-
-    ``Linear(0, 1, 1000)`` warms a KL weight up.
-
-    Attributes:
-        start: value at step 0.
-        end: value from step ``steps`` on.
-        steps: how long it takes; positive.
-    """
-
-    start: float
-    end: float
-    steps: int
-
-    def __post_init__(self) -> None:
-        """Check the number of steps."""
-        check_count("steps", self.steps)
-
-    def __call__(self, step: int) -> float:
-        """Return the value at a step, counted from 0."""
-        return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A part of a training run; what it leaves open is as the call of ``fit`` says.
-
-    Phases go on from each other: in the parameters, in Adam's memory, in the noise, and in the
-    order of the data where data and batch size stay as they were::
-
-        phases=[Phase(500, schedules={"beta": Linear(0, 1, 500)}), Phase(2000, before=seed)]
-
-    Attributes:
-        steps: number of updates.
-        data: other data; of another structure, too, if the model's loss takes it.
-        batch_size: another batch size.
-        lr: another step size.
-        schedules: other schedules.  They count the steps of their phase, from 0.
-        before: called with the model and the phase's data before its first step, to seed clusters
-            say, or to freeze parameters by ``requires_grad_(False)``.  It draws from the run's
-            noise, and is not called again where a checkpoint of the phase is resumed.
-        reset_adam: start with an Adam that remembers nothing.
-    """
-
-    steps: int
-    data: Any = None
-    batch_size: int | Sequence[int] | None = None
-    lr: float | None = None
-    schedules: Mapping[str, Schedule] | None = None
-    before: Callable[[nn.Module, Any], Any] | None = None
-    reset_adam: bool = False
 
 
 def fit(
@@ -177,21 +128,21 @@ def fit(
         KeyboardInterrupt: on ctrl-C, after the step in progress and a checkpoint.
     """
     _check_model(model)
-    plan = _plan(model, data, phases, _Defaults(steps, batch_size, lr, schedules), log_every)
+    plan = make_plan(model, data, phases, Defaults(steps, batch_size, lr, schedules), log_every)
     stream(seed, 0)
     device = _device(device) if device is not None else next(model.parameters()).device
     with Checkpoint(checkpoint, checkpoint_seconds, resume) as file:
         if file.path is not None:
-            run = {"function": "fit", "seed": int(seed), **_described(plan, growing=True)}
-            file.belongs_to({**run, **describe(model, _scheduled(plan))})
+            run = {"function": "fit", "seed": int(seed), **described(plan, growing=True)}
+            file.belongs_to({**run, **describe(model, scheduled(plan))})
         model.to(device)
         for phase in plan:
             phase.source.to(device)
         log = Log(_every(log_every, plan))
         with global_noise(seed, device) as noise, interrupt_flag() as interrupted:
-            work = _Work(Single(model), plan, [seed], [noise], log, device)
+            work = _Training(Single(model), plan, [seed], [noise], log, device)
             work.restore(file)
-            total = _total(plan)
+            total = total_steps(plan)
             with tqdm(total=total, initial=work.done, disable=not progress, unit="step") as bar:
                 work.train(file, bar, interrupted)
     return log.histories(work.seconds)[0]
@@ -276,12 +227,12 @@ def fit_seeds(
         check_count("at_once", at_once)
     first = _make(make_model, runs[0])
     _check_model(first)
-    plan = _plan(first, data, phases, _Defaults(steps, batch_size, lr, schedules), log_every)
+    plan = make_plan(first, data, phases, Defaults(steps, batch_size, lr, schedules), log_every)
     device = _device(device) if device is not None else next(first.parameters()).device
     models: list[nn.Module] = []
     histories: list[History] = []
     with Checkpoint(checkpoint, checkpoint_seconds, resume) as file:
-        described = _described(plan, growing=False) if file.path is not None else {}
+        about = described(plan, growing=False) if file.path is not None else {}
         for phase in plan:
             phase.source.to(device)
         if at_once is None and resume:
@@ -298,10 +249,10 @@ def fit_seeds(
                 f"{len(groups[0])} of {len(runs)} runs at once, about {size:,.0f} MiB", sys.stderr
             )
         if file.path is not None:
-            run = {"function": "fit_seeds", "seeds": "; ".join(map(_name, runs)), **described}
+            run = {"function": "fit_seeds", "seeds": "; ".join(map(_name, runs)), **about}
             run |= {"at_once": int(at_once), "device": device.type}
-            file.belongs_to({**run, **describe(first, _scheduled(plan))})
-        total = _total(plan) * len(groups)
+            file.belongs_to({**run, **describe(first, scheduled(plan))})
+        total = total_steps(plan) * len(groups)
         with (
             tqdm(total=total, initial=file.steps, disable=not progress, unit="step") as bar,
             interrupt_flag() as interrupted,
@@ -311,7 +262,7 @@ def fit_seeds(
                 log = Log(_every(log_every, plan), [f"run {_name(run)}: " for run in group])
                 noise = [own_noise(seed, device) for seed, *_ in group]
                 stack = Stack(members, noise)
-                work = _Work(stack, plan, [seed for seed, *_ in group], noise, log, device)
+                work = _Training(stack, plan, [seed for seed, *_ in group], noise, log, device)
                 try:
                     work.restore(file)
                     work.train(file, bar, interrupted)
@@ -323,35 +274,12 @@ def fit_seeds(
     return models, histories
 
 
-class _Work:
-    """Models in training together, and all that a checkpoint must hold of them."""
-
-    def __init__(
-        self,
-        members: Single,
-        plan: list[_Planned],
-        seeds: Sequence[int],
-        noise: list[list[torch.Generator]],
-        log: Log,
-        device: torch.device,
-    ) -> None:
-        self.members, self.plan, self.seeds = members, plan, seeds
-        self.noise, self.log, self.device = noise, log, device
-        self.dtype = next(members.models[0].parameters()).dtype
-        self.batches: list[list[Batches]] = [[] for _ in seeds]
-        self.done, self.seconds = 0, 0.0
-        self.settings = [numbers(model, _scheduled(plan)) for model in members.models]
-        # Buffers that wait for a phase to fill them.
-        named = members.models[0].named_buffers()
-        self.blank = {name for name, buffer in named if torch.isnan(buffer).any()}
-        self._new_adam(plan[0].lr)
-
-    def _new_adam(self, lr: float) -> None:
-        self.optimizer = torch.optim.Adam(self.members.adams(), lr=lr, fused=True)
+class _Training(Progress):
+    """Models in training together: the loop."""
 
     def train(self, file: Checkpoint, bar: tqdm, interrupted: threading.Event) -> None:
         """Go through all phases, in training mode; log and save on the way."""
-        models, total = self.members.models, _total(self.plan)
+        models, total = self.members.models, total_steps(self.plan)
         modes = [model.training for model in models]
         for model in models:
             model.train()
@@ -397,13 +325,13 @@ class _Work:
                 for one, size, batch_size in sizes:
                     one.begin(size, batch_size)
         if phase.reset_adam:
-            self._new_adam(phase.lr)
+            self.new_adam(phase.lr)
         if phase.before is not None:
             data = phase.source.tensors()
             self.members.each(lambda model, _: phase.before(model, data), "before")
         self.members.find_numbers(phase.schedules)
 
-    def _update(self, phase: _Planned) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def _update(self, phase: Planned) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Take one step: Adam's, then the model's own."""
         rows = [
             [streams[position].next() for streams in self.batches]
@@ -427,84 +355,6 @@ class _Work:
                 for model in self.members.models:
                     setattr(model, name, value)
 
-    def outcome(self) -> dict[str, Any]:
-        """Return what is left to keep when all steps are done."""
-        models = self.members.models
-        return {
-            "models": [model.state_dict() for model in models],
-            "numbers": [numbers(model) for model in models],
-            "settings": self.settings,
-            "frozen": [n for n, p in models[0].named_parameters() if not p.requires_grad],
-            "log": self.log.state(),
-            "step": self.done,
-            "seconds": self.seconds,
-        }
-
-    def state(self) -> dict[str, Any]:
-        """Return what it takes to go on; raise FloatingPointError if it is damaged."""
-        self._check_finite()
-        return {
-            **self.outcome(),
-            "optimizer": self.optimizer.state_dict(),
-            "batches": [[one.state() for one in streams] for streams in self.batches],
-            "noise": [[one.get_state() for one in generators] for generators in self.noise],
-        }
-
-    def restore(self, file: Checkpoint) -> None:
-        """Take up the next group that was saved, if there is one; before, change nothing."""
-        saved = file.next_group()
-        if saved is None:
-            return
-        for run, old, new in zip(self.log.runs, saved["settings"], self.settings, strict=True):
-            name = next((n for n in [*new, *old] if old.get(n) != new.get(n)), None)
-            if name is not None:
-                raise ValueError(
-                    f"checkpoint {file.path} belongs to another run: {run}{name} was "
-                    f"{old.get(name)}, and is {new.get(name)} now."
-                )
-        if saved["step"] > _total(self.plan):
-            raise ValueError(
-                f"steps is {_total(self.plan)}, but checkpoint {file.path} is {saved['step']} "
-                "steps old already; steps counts those of the earlier run too."
-            )
-        for model, state, values in zip(
-            self.members.models, saved["models"], saved["numbers"], strict=True
-        ):
-            model.load_state_dict(state)
-            set_numbers(model, values)
-            for name, parameter in model.named_parameters():
-                parameter.requires_grad_(name not in saved["frozen"])
-        self.members.each(lambda model, index: None, "resume")
-        self.log.load_state(saved["log"], self.device)
-        self.done, self.seconds = saved["step"], saved["seconds"]
-        if "optimizer" in saved:
-            self.optimizer.load_state_dict(saved["optimizer"])
-            for seed, streams, states in zip(
-                self.seeds, self.batches, saved["batches"], strict=True
-            ):
-                for position, state in enumerate(states):
-                    streams.append(Batches(seed, position, self.device))
-                    streams[-1].load_state(state)
-            # A checkpoint from a CPU has no state of the GPU's generator.
-            for generators, states in zip(self.noise, saved["noise"], strict=True):
-                for generator, state in zip(generators, states, strict=False):
-                    generator.set_state(state)
-
-    def _check_finite(self) -> None:
-        self.log.check_finite()
-        for run, model in zip(self.log.runs, self.members.models, strict=True):
-            for name, parameter in model.named_parameters():
-                if not torch.isfinite(parameter).all():
-                    raise FloatingPointError(
-                        f"{run}training diverged at step {self.done}: parameter {name} is NaN or "
-                        "infinite; try a smaller step size or a warm-up."
-                    )
-            for name, buffer in model.named_buffers():  # which may hold infinities on purpose
-                if name not in self.blank and torch.isnan(buffer).any():
-                    raise FloatingPointError(
-                        f"{run}training diverged at step {self.done}: buffer {name} is NaN."
-                    )
-
     def _last_words(self, file: Checkpoint) -> str:
         """Save, and say so."""
         if file.path is None:
@@ -513,135 +363,8 @@ class _Work:
         return f"resume=True goes on from {file.path}."
 
 
-@dataclass(frozen=True)
-class _Defaults:
-    """What phases leave open."""
-
-    steps: int | None
-    batch_size: int | Sequence[int] | None
-    lr: float
-    schedules: Mapping[str, Schedule] | None
-
-
-@dataclass(frozen=True)
-class _Planned:
-    """A phase in which nothing is left open."""
-
-    steps: int
-    source: Source
-    batch_sizes: tuple[int, ...]
-    lr: float
-    schedules: dict[str, Schedule]
-    before: Callable[[nn.Module, Any], Any] | None
-    reset_adam: bool
-
-    def same_batches(self, other: _Planned) -> bool:
-        return self.source is other.source and self.batch_sizes == other.batch_sizes
-
-
-def _plan(
-    model: nn.Module,
-    data: Any,
-    phases: Sequence[Phase] | None,
-    defaults: _Defaults,
-    log_every: int | None,
-) -> list[_Planned]:
-    """Check all settings and all data, and fill in what phases leave open."""
-    if log_every is not None:
-        check_count("log_every", log_every)
-    if (defaults.steps is None) == (phases is None):
-        raise ValueError("either steps or phases must be given, and not both.")
-    if phases is None:
-        phases = [Phase(defaults.steps)]
-    if not phases or not all(isinstance(phase, Phase) for phase in phases):
-        raise TypeError(f"phases must hold at least one Phase, and nothing else; got {phases!r}.")
-    sources: dict[int, Source] = {}
-    plan = []
-    for phase in phases:
-        given = data if phase.data is None else phase.data
-        if id(given) not in sources:
-            sources[id(given)] = Source(given)
-        check_count("steps", phase.steps)
-        lr = defaults.lr if phase.lr is None else phase.lr
-        if not (isinstance(lr, Real) and 0 < lr < math.inf):
-            raise ValueError(f"lr must be a positive finite number; got {lr!r}.")
-        batch_size = defaults.batch_size if phase.batch_size is None else phase.batch_size
-        source = sources[id(given)]
-        schedules = defaults.schedules if phase.schedules is None else phase.schedules
-        _check_schedules(schedules, model)
-        if phase.before is not None and not callable(phase.before):
-            raise TypeError(f"before must be a function of model and data; got {phase.before!r}.")
-        plan.append(
-            _Planned(
-                int(phase.steps),
-                source,
-                source.batch_sizes(batch_size),
-                lr,
-                dict(schedules or {}),
-                phase.before,
-                phase.reset_adam,
-            )
-        )
-    for source in sources.values():
-        if hasattr(model, "validate"):
-            model.validate(source.whole())
-    wanted, sizes = getattr(model, "dataset_size", None), plan[0].source.sizes
-    if wanted is not None and len(sizes) == 1 and wanted != sizes[0]:
-        raise ValueError(f"dataset_size is {wanted}, but there are {sizes[0]} data.")
-    return plan
-
-
-def _described(plan: list[_Planned], growing: bool) -> dict[str, Any]:
-    """Return what a checkpoint must agree in, by name; ``growing`` runs may take more steps."""
-    described: dict[str, Any] = {"number of phases": len(plan)}
-    digests: dict[int, str] = {}
-    for number, phase in enumerate(plan, 1):
-        of = "" if len(plan) == 1 else f" of phase {number}"
-        if id(phase.source) not in digests:
-            digests[id(phase.source)] = phase.source.digest()
-        if not (growing and number == len(plan)):
-            described[f"steps{of}"] = phase.steps
-        if not growing:
-            described[f"lr{of}"] = float(phase.lr)
-        sizes = (phase.source.sizes, phase.batch_sizes)
-        data, batch_size = (one[0] if len(one) == 1 else one for one in sizes)
-        described |= {f"data{of}": data, f"batch_size{of}": batch_size}
-        if number > 1:
-            described[f"reset_adam{of}"] = bool(phase.reset_adam)
-        described[f"schedules{of}"] = ", ".join(sorted(phase.schedules)) or "none"
-        for name, schedule in phase.schedules.items():
-            some = [0, *(2**power for power in range(40) if 2**power < phase.steps)]
-            values = {step: float(schedule(step)) for step in some if step < phase.steps}
-            described[f"schedule {name}{of}"] = values
-        described[f"digest of the data{of}"] = digests[id(phase.source)]
-    return described
-
-
-def _scheduled(plan: list[_Planned]) -> set[str]:
-    return {name for phase in plan for name in phase.schedules}
-
-
-def _total(plan: list[_Planned]) -> int:
-    return sum(phase.steps for phase in plan)
-
-
-def _every(log_every: int | None, plan: list[_Planned]) -> int:
-    return max(1, min(100, _total(plan) // 100)) if log_every is None else log_every
-
-
-def _check_schedules(schedules: Mapping[str, Schedule] | None, model: nn.Module) -> None:
-    for name, schedule in (schedules or {}).items():
-        if name != "lr":
-            if not hasattr(model, name):
-                raise ValueError(f"schedules sets {name!r}, which the model does not have.")
-            present = getattr(model, name)
-            if not isinstance(present, Real) or isinstance(present, bool):
-                kind = type(present).__name__
-                raise ValueError(f"schedules sets {name!r}, which is no number but a {kind}.")
-        if not callable(schedule):
-            raise TypeError(
-                f"schedules[{name!r}] must be a function of the step; got {schedule!r}."
-            )
+def _every(log_every: int | None, plan: list[Planned]) -> int:
+    return max(1, min(100, total_steps(plan) // 100)) if log_every is None else log_every
 
 
 def _check_model(model: nn.Module) -> None:
@@ -681,15 +404,14 @@ def _name(run: tuple) -> str:
 _CPU_BUDGET = 2**31
 
 
+def _bytes_needed(model: nn.Module, phase: Planned, device: torch.device) -> int:
+    model = model.to(device)
+    rows = [torch.arange(size, device=device) for size in phase.batch_sizes]
+    with torch.random.fork_rng():
+        return bytes_needed(model, phase.source.batch(rows, next(model.parameters()).dtype))
+
+
 def _free_memory(device: torch.device) -> int:
     """Return a GPU's free bytes, those included that torch keeps for reuse."""
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + kept
-
-
-def _bytes_needed(model: nn.Module, phase: _Planned, device: torch.device) -> int:
-    model = model.to(device)
-    rows = [torch.arange(size, device=device) for size in phase.batch_sizes]
-    with torch.random.fork_rng():
-        batch = phase.source.batch(rows, next(model.parameters()).dtype)
-        return bytes_needed(model, batch)

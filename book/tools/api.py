@@ -22,9 +22,11 @@ ROOMS = (
         "training",
         [
             "vaelite.training",
+            "vaelite.phases",
             "vaelite.batches",
             "vaelite.history",
             "vaelite.checkpoint",
+            "vaelite.progress",
             "vaelite.stack",
             "vaelite.streams",
         ],
