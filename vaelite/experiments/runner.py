@@ -209,32 +209,6 @@ class Experiment:
         anchors.restore(model, weights)
         return model.eval()
 
-    def anchored(self, profile: str, **where: Any) -> nn.Module:
-        """Return the trained model that a stored anchor keeps.
-
-        Args:
-            profile: whose results.
-            **where: what the anchor's trial must have, such as ``method="isa-vae"``.
-
-        Raises:
-            ValueError: if there are no such results, or not exactly one such anchor.
-        """
-        results = load_results(self.name, profile)
-        trials = (results or {}).get("anchors", {}).get("trials", [])
-        found = [
-            place
-            for place, trial in enumerate(trials)
-            if all(trial.get(key) == value for key, value in where.items())
-        ]
-        if len(found) != 1:
-            raise ValueError(
-                f"{self.name} ({profile}) keeps {len(found)} anchors with {where}; there must be "
-                "one."
-            )
-        path = results_folder() / f"{self.name}.{profile}.json"
-        kept = anchors.load(anchors.path_beside(path), results["anchors"]["sha256"])
-        return self.restored(trials[found[0]], results["settings"], kept[found[0]])
-
     def untrained(self, trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Module:
         """Return a trial's model, and leave torch's global generator as it is."""
         import torch
