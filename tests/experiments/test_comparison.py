@@ -299,7 +299,7 @@ def test_the_box_has_numbers_and_provenance_and_its_plain_text_none(planned, mon
 
 def test_a_forest_draws_each_interval_where_it_lies(planned, monkeypatch):
     drawn = []
-    monkeypatch.setattr(figures, "show", lambda figure, alt: drawn.append((figure, alt)))
+    monkeypatch.setattr(figures, "show", lambda figure, alt, *more: drawn.append((figure, alt)))
     found = comparison.forest(["made.1", "made.2", "made.3", "made.5"])
     assert [finding.claim.id for finding in found] == ["made.2", "made.1", "made.5"]
     [(figure, alt)] = drawn
