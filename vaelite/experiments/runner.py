@@ -121,6 +121,8 @@ _SAME = ("base_seed", "settings", "code_digest", "versions")
 class Experiment:
     """An experiment, ready to run; the top of this module says what its functions do.
 
+    ``anchors`` chooses, among all trials, those that are kept or run again as anchors.
+
     Attributes:
         name: the experiment's name.
         settings: settings by profile: ``quick``, ``standard`` and ``full``.
@@ -132,7 +134,6 @@ class Experiment:
         make_model: builds the untrained model of a trial.
         measure: measures a trained model.
         in_training: what is kept of the training.
-        anchors: chooses, among all trials, those that are kept or run again as anchors.
     """
 
     name: str
