@@ -86,7 +86,7 @@ def _uncaptioned(notebook: NotebookNode) -> list[str]:
     """Return every picture and every explorable figure that is not followed by its caption."""
     found = []
     for number, cell in enumerate(_code(notebook), 1):
-        after = [*cell.outputs[1:], {}]
+        after = [*cell.outputs[1:], {}][: len(cell.outputs)]
         for out, next_out in zip(cell.outputs, after, strict=True):
             data = out.get("data", {})
             figure = "image/png" in data or 'class="explore"' in data.get("text/html", "")
