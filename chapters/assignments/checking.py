@@ -11,14 +11,12 @@ import json
 import linecache
 import random
 import re
+import sys
 import traceback
 
 import numpy as np
 
-try:
-    import torch
-except ImportError:
-    torch = None
+torch = sys.modules.get("torch")  # large; where nobody imported it nobody needs it
 
 
 def fail(message):
@@ -240,6 +238,9 @@ def decode(value):
     if isinstance(value, list):
         return [decode(part) for part in value]
     if isinstance(value, dict) and set(value) == {"tensor"}:
+        global torch
+        import torch
+
         return torch.tensor(value["tensor"], dtype=torch.float64)
     if isinstance(value, dict) and set(value) == {"array"}:
         return np.array(value["array"], dtype=float)
