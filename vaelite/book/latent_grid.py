@@ -61,7 +61,8 @@ class LatentGrid:
 
     def log_gaussian(self, mean: Tensor, log_var: Tensor) -> Tensor:
         """Return ln q(z) of diagonal Gaussians at every point: ``(B, 2), (B, 2) -> (B, G)``."""
-        off = (self.z - mean[:, None]) * torch.exp(-0.5 * log_var[:, None])  # (B, G, 2)
+        off = self.z - mean[:, None]  # (B, G, 2)
+        off = off * torch.exp(-0.5 * log_var[:, None])
         return -0.5 * (off**2 + log_var[:, None] + math.log(2 * math.pi)).sum(-1)
 
     def elbo(self, x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
