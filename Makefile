@@ -47,7 +47,7 @@ assignments: $(STAMP) ## make the student notebooks, the autograders and the key
 	@$(PYTHON) book/tools/assignments.py build
 
 grade: assignments ## grade the notebooks in SUBMISSIONS=folder for ASSIGNMENT=name
-	@$(PYTHON) book/tools/grade.py "$(SUBMISSIONS)" --assignment $(ASSIGNMENT)
+	@$(PYTHON) book/tools/grade.py "$(SUBMISSIONS)" --assignment $(ASSIGNMENT) $(if $(TRUST),--trust)
 
 bench: $(BENCH)/installed ## measure speed against pythae, and print a table
 	@$(BENCH)/bin/python book/tools/bench.py

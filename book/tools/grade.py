@@ -7,9 +7,9 @@
 - ``feedback/``: a Markdown page for each student, with the messages of the public tests;
 - ``written.md``: the answers in words, collected for marking.
 
-Each notebook runs in a process of its own with a limit on time, memory, file size and output.  What
-is graded already is not graded again, so an interrupted run goes on where it stopped.  The limits
-guard against accidents; they are no wall against malice (see ``book/teaching.md``).
+Each notebook runs in a process of its own, sealed by bubblewrap, with limits on time, memory and
+file size; the tests run outside of it (``grade_one.py``).  What is graded already is not graded
+again, so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -20,41 +20,27 @@ import hashlib
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import assignments
 import psutil
+import remote
 from assignments import AssignmentError
+from grade_one import MARK
+from remote import Limits
 
 from vaelite.files import replacing
 
 WORKER = Path(__file__).with_name("grade_one.py")
+PARTS = ["grade_one.py", "remote.py", "sealed.py", "wire.py"]
 MAX_NOTEBOOK_BYTES = 50_000_000
-MAX_FILE_BYTES = 500_000_000
-MARK = "VAELITE_GRADING"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one submission may use.
-
-    Attributes:
-        seconds: for the whole notebook; when it is over the notebook is stopped and scores 0.
-        cell_seconds: for one cell; when it is over the cell is stopped and the next one runs.
-        memory_gib: address space of each process. Importing PyTorch alone takes 3.5 GiB of it.
-    """
-
-    seconds: float = 300
-    cell_seconds: float = 30
-    memory_gib: float = 8
 
 
 def find_submissions(folder: Path) -> dict[str, Path]:
@@ -109,13 +95,14 @@ def read_submission(path: Path) -> bytes:
         raise AssignmentError("the file is not a zip archive that can be read") from None
 
 
-def grade_submission(content: bytes, archive: Path, limits: Limits) -> dict:
+def grade_submission(content: bytes, archive: Path, limits: Limits, sealed: bool = True) -> dict:
     """Grade one notebook in a process of its own.
 
     Args:
         content: the notebook.
         archive: the assignment's autograder.
         limits: what it may use.
+        sealed: whether to seal it.
 
     Returns:
         What ``grade_one.py`` reports; ``problem`` says why a notebook could not be graded.
@@ -125,25 +112,25 @@ def grade_submission(content: bytes, archive: Path, limits: Limits) -> dict:
         home = Path(folder)
         submission, result = home / "submission.ipynb", home / "result.json"
         submission.write_bytes(content)
-        command = [sys.executable, WORKER, archive.resolve(), submission, result]
+        options = json.dumps({"limits": asdict(limits), "sealed": sealed})
+        command = [sys.executable, WORKER, archive.resolve(), submission, result, options]
         try:
             process = subprocess.Popen(
-                [*map(str, command), str(limits.cell_seconds)],
+                [*map(str, command)],
                 cwd=home,
                 env=_environment(home, mark),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=lambda: _set_limits(limits),
             )
-            process.wait(limits.seconds)
+            process.wait(limits.seconds + 120)  # the submission's own limit ends it before
         except subprocess.TimeoutExpired:
             return _failed(f"stopped after {limits.seconds:g} seconds")
         finally:
             _kill(mark)
         if not result.is_file():
-            return _failed("the grading process died: the notebook used more than it may")
+            return _failed("the grading process died")
         return json.loads(result.read_text(encoding="utf-8"))
 
 
@@ -154,24 +141,13 @@ def _failed(problem: str) -> dict:
 def _environment(home: Path, mark: str) -> dict[str, str]:
     """A home of its own, no GPU, one thread, and a mark by which all its processes are found."""
     keep = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
-    # Fonts are listed once and for all, not once a submission.
-    fonts = Path(tempfile.gettempdir()) / f"vaelite-grading-fonts-{os.getuid()}"
     return keep | {
         MARK: mark,
         "HOME": str(home),
-        "TMPDIR": str(home),
-        "MPLCONFIGDIR": str(fonts),
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-
-
-def _set_limits(limits: Limits) -> None:
-    memory = int(limits.memory_gib * 2**30)
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _kill(mark: str) -> None:
@@ -191,7 +167,12 @@ def _kill(mark: str) -> None:
 
 
 def grade_folder(
-    submissions: Path, archive: Path, out: Path, limits: Limits, progress=print
+    submissions: Path,
+    archive: Path,
+    out: Path,
+    limits: Limits,
+    progress=print,
+    sealed: bool = True,
 ) -> list[dict]:
     """Grade all submissions of a folder and write grades, feedback and written answers.
 
@@ -201,6 +182,7 @@ def grade_folder(
         out: where the results go; what lies there and is still valid is kept.
         limits: what each submission may use.
         progress: called with one line for each submission.
+        sealed: whether to seal the submissions.
 
     Returns:
         The rows of ``grades.csv``.
@@ -209,7 +191,7 @@ def grade_folder(
     records = {}
     for name, path in find_submissions(submissions).items():
         start = time.monotonic()
-        record = _graded(name, path, archive, out / "records", limits)
+        record = _graded(name, path, archive, out / "records", limits, sealed)
         records[name] = record
         row = _row(name, record, possible)
         _write_feedback(out / "feedback" / f"{name}.md", row, record, possible)
@@ -235,20 +217,23 @@ def points(archive: Path) -> dict[str, float]:
     return result
 
 
-def _graded(name: str, path: Path, archive: Path, records: Path, limits: Limits) -> dict:
+def _graded(
+    name: str, path: Path, archive: Path, records: Path, limits: Limits, sealed: bool
+) -> dict:
     """Return the record of a submission, from the last run if nothing has changed since."""
     try:
         content = read_submission(path)
     except AssignmentError as error:
         return _failed(str(error))
-    state = hashlib.sha256(content + archive.read_bytes() + repr(limits).encode())
-    state.update(WORKER.read_bytes())
+    state = hashlib.sha256(content + archive.read_bytes() + repr((limits, sealed)).encode())
+    for part in PARTS:
+        state.update(WORKER.with_name(part).read_bytes())
     stored = records / f"{name}.json"
     if stored.is_file():
         record = json.loads(stored.read_text(encoding="utf-8"))
         if record["digest"] == state.hexdigest():
             return record
-    record = {"digest": state.hexdigest(), **grade_submission(content, archive, limits)}
+    record = {"digest": state.hexdigest(), **grade_submission(content, archive, limits, sealed)}
     _write(stored, json.dumps(record, indent=1))
     return record
 
@@ -325,14 +310,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=Limits.seconds, help="for a notebook")
     parser.add_argument("--cell-seconds", type=float, default=Limits.cell_seconds)
     parser.add_argument("--memory-gib", type=float, default=Limits.memory_gib)
+    parser.add_argument("--trust", action="store_true", help="grade without a seal")
     options = parser.parse_args(arguments)
     folder = options.submissions.resolve()
     out = options.out or folder.with_name(folder.name + "-grades")
     limits = Limits(options.seconds, options.cell_seconds, options.memory_gib)
     try:
         find_submissions(folder)
+        sealed = remote.can_seal()
+        if not (sealed or options.trust):
+            raise AssignmentError(remote.NO_SEAL)
+        if not sealed:
+            print("grade: without a seal; every author is trusted.", file=sys.stderr)
         built = assignments.build(options.assignment, overlay=options.overlay)
-        grade_folder(folder, built / "autograder.zip", out, limits)
+        grade_folder(folder, built / "autograder.zip", out, limits, sealed=sealed)
     except AssignmentError as error:
         print(f"grade: {error}", file=sys.stderr)
         return 1

@@ -1,104 +1,118 @@
-"""Grade one notebook, as a process of its own: ``grade_one.py ARCHIVE NOTEBOOK RESULT SECONDS``.
+"""Grade one notebook: ``grade_one.py ARCHIVE NOTEBOOK RESULT OPTIONS``.
 
-``grade.py`` starts this under a memory limit and kills it when its time is up.  The result is a
-JSON file: the cases of each question, the cells that raised, the written answers.
+``grade.py`` starts this.  The tests, hidden ones included, run in this process; the notebook runs
+in another, sealed, which answers calls and nothing else (``remote.py``).  The result is a JSON
+file: the cases of each question, the cells that raised, the written answers.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import os
 import re
 import sys
 import zipfile
 from pathlib import Path
 
-# Runs in the student's kernel before anything else: one slow cell, one talkative cell, or an
-# exit() must not take the other answers with it.
-GUARD = """
-def _guard(seconds, characters):
-    import signal
-    import sys
+import remote
+import wire
 
-    shell = get_ipython()
-
-    def stop(*_):
-        raise TimeoutError(f"this cell ran for more than {seconds:g} seconds and was stopped.")
-
-    def start(*_):
-        signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
-
-    def finish(*_):
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-    signal.signal(signal.SIGALRM, stop)
-    shell.events.register("pre_run_cell", start)
-    shell.events.register("post_run_cell", finish)
-
-    def leave(*_):
-        raise RuntimeError("exit() would end the kernel, and the cells below with it.")
-
-    shell.user_ns["exit"] = shell.user_ns["quit"] = leave
-
-    class Capped:
-        def __init__(self, stream):
-            self.stream, self.left = stream, characters
-
-        def write(self, text):
-            if self.left > 0:
-                self.stream.write(text[: self.left])
-                self.left -= len(text)
-                if self.left <= 0:
-                    self.stream.write("\\n[The rest of the output was cut.]\\n")
-            return len(text)
-
-        def __getattr__(self, name):
-            return getattr(self.stream, name)
-
-    sys.stdout, sys.stderr = Capped(sys.stdout), Capped(sys.stderr)
-
-
-_guard({seconds}, {characters})
-del _guard
-"""
-OUTPUT_CHARACTERS = 100_000
+MARK = "VAELITE_GRADING"
 PROMPT = "_Type your answer here, replacing this text._"
+# Beside an assignment's requirements: what the notebook's own first cell and figures need.
+ALWAYS = ["otter", "IPython", "mpl_toolkits"]
 
 
-def main(archive: str, submission: str, result: str, seconds: str) -> None:
-    """Grade ``submission`` with the tests of ``archive`` and write ``result``."""
+def main(archive: str, notebook: str, result: str, options: str) -> None:
+    """Grade ``notebook`` with the tests of ``archive`` and write ``result``."""
     import nbformat
 
     answer = {"questions": {}, "errors": [], "written": [], "problem": None}
     try:
-        notebook = nbformat.read(submission, as_version=4)
-        nbformat.validate(notebook)
-        assert any(cell.cell_type == "code" for cell in notebook.cells)
+        content = nbformat.read(notebook, as_version=4)
+        nbformat.validate(content)
+        assert any(cell.cell_type == "code" for cell in content.cells)
     except Exception:
         answer["problem"] = "the file is not a notebook that can be read"
         Path(result).write_text(json.dumps(answer), encoding="utf-8")
         return
-    answer["written"] = written_answers(notebook)
-    prepare(notebook, float(seconds))
-    # Its first cell looks for the notebook under the name that it was handed out with.
-    renamed = Path(submission).parent / "graded" / f"{assignment_name(archive)}.ipynb"
-    renamed.parent.mkdir()
-    nbformat.write(notebook, renamed)
+    answer["written"] = written_answers(content)
+    given = json.loads(options)
+    tests, modules = read_archive(archive)
+    environment = {MARK: os.environ.get(MARK, "")}
+    if "matplotlib" in modules:
+        environment["VAELITE_FONTS"] = remote.fonts()
+    submission = remote.Submission(
+        [cell.source for cell in content.cells if cell.cell_type == "code"],
+        remote.Limits(**given["limits"]),
+        sealed=given["sealed"],
+        modules=[*modules, *ALWAYS],
+        environment=environment,
+        home=str(Path(result).parent),
+    )
     try:
-        grade(archive, str(renamed), answer)
-    except MemoryError:
-        answer["problem"] = "the notebook needed more memory than allowed"
-    except Exception as error:
-        answer["problem"] = explain(error)
+        grade(submission, tests, answer)
+    except wire.Silence as silence:
+        answer["problem"] = str(silence)
+    finally:
+        submission.close()
+    answer["errors"] = [explain(*error) for error in submission.errors]
     Path(result).write_text(json.dumps(answer), encoding="utf-8")
 
 
-def assignment_name(archive: str) -> str:
-    """Return the assignment's name from the autograder's configuration."""
+def read_archive(archive: str) -> tuple[list, list[str]]:
+    """Return an autograder's test files, and the modules that its assignment names."""
+    from otter.test_files import ExceptionTestFile
+
     with zipfile.ZipFile(archive) as file:
-        return json.loads(file.read("otter_config.json"))["assignment_name"]
+        names = [name for name in sorted(file.namelist()) if name.startswith("tests/")]
+        tests = [ExceptionTestFile.from_string(file.read(n).decode(), path=n) for n in names]
+        required = file.read("environment.yml").decode().rpartition("- pip:")[2]
+    modules = re.findall(r"^\s*- ([A-Za-z_]\w*)", required, re.MULTILINE)
+    return tests, modules
+
+
+def grade(submission, tests: list, answer: dict) -> None:
+    """Run the tests, hidden ones last: what they show to a submission it can then tell nobody."""
+    from otter.test_files.abstract_test import TestCaseResult
+
+    submission.start()
+    results: dict[int, dict[int, TestCaseResult]] = {}
+    for hidden in (False, True):
+        for number, test in enumerate(tests):
+            cases = [case for case in test.test_cases if case.hidden is hidden]
+            if cases:
+                try:
+                    submission.begin_question()
+                except wire.Silence as silence:
+                    answer["problem"] = f"not every test could run: {silence}"
+            for case in cases:
+                passed, message = run(case, submission)
+                result = TestCaseResult(test_case=case, message=message, passed=passed)
+                results.setdefault(number, {})[test.test_cases.index(case)] = result
+    for number, test in enumerate(tests):
+        test.test_case_results = [result for _, result in sorted(results[number].items())]
+        possible = float(test.possible)
+        answer["questions"][test.name] = {
+            "score": round(min(max(float(test.score), 0.0), possible), 6),
+            "possible": round(possible, 6),
+            "cases": [
+                {"hidden": r.test_case.hidden, "passed": r.passed, "message": r.message}
+                for r in test.test_case_results
+            ],
+        }
+
+
+def run(case, submission) -> tuple[bool, str]:
+    """Run one test with fresh copies of the submission's variables."""
+    try:
+        names = case.body._get_func_params()
+        case.body.call_func(submission.variables(names))
+    except AssertionError as error:
+        return False, str(error).strip()
+    except Exception as error:
+        return False, f"{type(error).__name__}: {error}".strip()
+    return True, ""
 
 
 def written_answers(notebook) -> list[str]:
@@ -112,74 +126,10 @@ def written_answers(notebook) -> list[str]:
     ]
 
 
-def prepare(notebook, seconds: float) -> None:
-    """Put the guard first, and forget what the student's own run left behind."""
-    import nbformat
-
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    source = GUARD.replace("{seconds}", repr(seconds)).replace(
-        "{characters}", str(OUTPUT_CHARACTERS)
-    )
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(source))
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-
-
-def grade(archive: str, submission: str, answer: dict) -> None:
-    """Let otter run the notebook and its tests; collect the results."""
-    import otter.run
-
-    logging.getLogger("otter").setLevel(logging.ERROR)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        results = otter.run.main(submission, autograder=archive, output_dir=None, no_logo=True)
-    if results.has_catastrophic_failure():
-        answer["problem"] = "the kernel ended before the tests could report"
-        return
-    for name, test in results.results.items():
-        answer["questions"][name] = {
-            "score": round(float(test.score), 6),
-            "possible": round(float(test.possible), 6),
-            "cases": [
-                {
-                    "hidden": case.test_case.hidden,
-                    "passed": case.passed,
-                    "message": last_error(case.message),
-                }
-                for case in test.test_case_results
-            ],
-        }
-    answer["errors"] = errors(results.notebook)
-
-
-def last_error(message: str) -> str:
-    """Return what a test said, without the source line that otter quotes above it."""
-    parts = re.split(r"^(?:AssertionError: )", message, maxsplit=1, flags=re.MULTILINE)
-    if len(parts) == 2:
-        return parts[1].strip()
-    return message.strip().splitlines()[-1]
-
-
-def errors(notebook) -> list[str]:
-    """Return one line for each of the student's cells that raised."""
-    lines = []
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                first = next(iter(cell.source.strip().splitlines()), "")
-                value = (output.evalue.splitlines() or [""])[0]
-                lines.append(
-                    f"the cell that starts with `{first[:60]}` raised {output.ename}: {value[:200]}"
-                )
-    return lines
-
-
-def explain(error: Exception) -> str:
-    """Turn what otter or the kernel raised into half a sentence."""
-    if type(error).__name__ == "DeadKernelError":
-        return "the kernel died: the notebook ended it, or needed more memory than allowed"
-    text = (str(error).strip().splitlines() or [""])[-1]
-    return f"grading stopped with {type(error).__name__}: {text[:200]}"
+def explain(source: str, kind: str, text: str) -> str:
+    """Return one line for a cell that raised."""
+    first = next(iter(source.strip().splitlines()), "")
+    return f"the cell that starts with `{first[:60]}` raised {kind}: {text[:200]}"
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def _call(name, function, arguments):
         if not _same(ours, theirs):
             code = getattr(function, "__code__", None)
             names = code.co_varnames[: code.co_argcount] if code else ()
+            names = getattr(function, "__parameters__", names)  # where it runs sealed, elsewhere
             which = names[position] if position < len(names) else f"number {position + 1}"
             fail(
                 f"{name} changes its argument {which} in place, so its caller's data are other "
@@ -95,12 +96,12 @@ def _same(ours, theirs):
 def _explain(name, function, error):
     """Say what the function raised, and in which of the student's own lines."""
     home = getattr(getattr(function, "__code__", None), "co_filename", None)
-    line = ""
+    line = getattr(error, "line", "")  # where it ran sealed, elsewhere
     for frame, number in traceback.walk_tb(error.__traceback__):
         path = frame.f_code.co_filename
         if path == home or "ipykernel_" in path or path.startswith("<ipython-input"):
             line = linecache.getline(path, number).strip() or line
-    kind = "exit()" if isinstance(error, SystemExit) else type(error).__name__
+    kind = type(error).__name__.replace("SystemExit", "exit()")
     text = (str(error).strip().splitlines() or [""])[0]
     where = f" in its line `{line}`" if line else ""
     return f"{name} raised {kind}{where}" + (f": {text}" if text else ".")

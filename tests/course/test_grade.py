@@ -1,4 +1,4 @@
-"""A notebook that loops, dies, eats memory or floods its output costs nobody else anything."""
+"""A notebook that loops, dies, eats memory or floods its output costs its own points only."""
 
 import csv
 import io
@@ -12,10 +12,12 @@ import grade
 import nbformat
 import psutil
 import pytest
+import remote
 from assignments import AssignmentError
 from grade import Limits
 
-LIMITS = Limits(seconds=400, cell_seconds=100, memory_gib=2)
+LIMITS = Limits(seconds=400, cell_seconds=100, memory_gib=8)
+SEALED = remote.can_seal()  # without: the same, but for what test_seal.py tests
 SCALED = "def scaled(x):\n    return factor * x"
 SQUARE = "square = lambda x: x**2"
 
@@ -34,7 +36,8 @@ def answered(folder, scaled=SCALED, square=SQUARE, written=None):
 
 
 def run(folder, limits=LIMITS, **answers):
-    return grade.grade_submission(answered(folder, **answers), folder / "autograder.zip", limits)
+    content, archive = answered(folder, **answers), folder / "autograder.zip"
+    return grade.grade_submission(content, archive, limits, SEALED)
 
 
 def scores(record):
@@ -54,10 +57,10 @@ def marked_processes(mark):
 
 def test_bad_cells_cost_their_own_points_only(tiny):
     bad = {
-        "while True:\n    pass": "TimeoutError: this cell ran for more than 5 seconds",
-        "exit()": "RuntimeError: exit() would end the kernel",
+        "while True:\n    pass": "TimeoutError: it ran for more than 5 seconds",
+        "exit()": "RuntimeError: exit() would end the notebook",
         "import sys\nsys.exit()": "SystemExit",
-        "hog = bytearray(3 * 2**30)": "MemoryError",
+        "hog = bytearray(7 * 2**30)": "MemoryError",
         "def broken(x:": "SyntaxError",
         "raise ValueError('no')": "ValueError: no",
         "while True:\n    print('a flood')": "TimeoutError",
@@ -67,7 +70,7 @@ def test_bad_cells_cost_their_own_points_only(tiny):
     notebook.cells[first:first] = [nbformat.v4.new_code_cell(source) for source in bad]
     content = nbformat.writes(notebook).encode()
     limits = Limits(LIMITS.seconds, 5, LIMITS.memory_gib)
-    record = grade.grade_submission(content, tiny / "autograder.zip", limits)
+    record = grade.grade_submission(content, tiny / "autograder.zip", limits, SEALED)
     assert record["problem"] is None
     assert scores(record) == {"q1": 2, "q2": 0}
     expected = [*bad.values(), "ZeroDivisionError"]
@@ -80,10 +83,25 @@ def test_a_loop_inside_an_answer_stops_in_the_tests_too(tiny):
     looping = "def scaled(x):\n    while True:\n        pass"
     record = run(tiny, Limits(LIMITS.seconds, 2, LIMITS.memory_gib), scaled=looping)
     assert scores(record) == {"q1": 0, "q2": 1}
-    assert "ran for more than 2 seconds" in record["questions"]["q1"]["cases"][0]["message"]
+    message = record["questions"]["q1"]["cases"][0]["message"]
+    assert "scaled raised TimeoutError in its line `" in message
+    assert "it ran for more than" in message
 
 
-def test_a_notebook_that_will_not_stop_is_killed(tiny, monkeypatch):
+def test_a_loop_that_catches_everything_costs_its_question_only(tiny):
+    looping = """def scaled(x):
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass"""
+    record = run(tiny, Limits(LIMITS.seconds, 2, LIMITS.memory_gib), scaled=looping)
+    assert scores(record) == {"q1": 0, "q2": 1}
+    assert "was stopped" in record["questions"]["q1"]["cases"][0]["message"]
+
+
+def test_a_cell_that_will_not_stop_is_left_out_and_killed(tiny, monkeypatch):
     stubborn = """while True:
     try:
         while True:
@@ -91,10 +109,18 @@ def test_a_notebook_that_will_not_stop_is_killed(tiny, monkeypatch):
     except BaseException:
         pass"""
     monkeypatch.setattr(grade.uuid, "uuid4", lambda: SimpleNamespace(hex="stubborn"))
-    record = run(tiny, Limits(25, 1, LIMITS.memory_gib), square=stubborn)
-    assert record["problem"] == "stopped after 25 seconds"
-    assert scores(record) == {}
+    record = run(tiny, Limits(LIMITS.seconds, 1, LIMITS.memory_gib), square=stubborn)
+    assert record["problem"] is None
+    assert scores(record) == {"q1": 2, "q2": 0}
+    (line,) = record["errors"]
+    assert line == "the cell that starts with `while True:` raised Stopped: no answer in time"
     assert marked_processes("stubborn") == []
+
+
+def test_a_notebook_whose_time_is_over_is_reported(tiny):
+    record = run(tiny, Limits(0.1, 1, LIMITS.memory_gib))
+    assert record["problem"] == "stopped after 0.1 seconds"
+    assert scores(record) == {}
 
 
 def test_processes_in_sessions_of_their_own_are_killed_too():
@@ -108,10 +134,47 @@ def test_processes_in_sessions_of_their_own_are_killed_too():
     assert not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == "zombie"
 
 
-def test_a_kernel_that_dies_is_reported(tiny):
+def test_a_cell_that_ends_the_process_is_left_out(tiny):
     record = run(tiny, square="import os\nos._exit(1)")
-    assert "kernel died" in record["problem"]
-    assert scores(record) == {}
+    assert scores(record) == {"q1": 2, "q2": 0}
+    (line,) = record["errors"]
+    assert line == "the cell that starts with `import os` raised Stopped: the process ended"
+
+
+def test_a_forged_result_and_a_forged_test_class_gain_nothing(tiny):
+    forged = """
+import glob, json, os, sys, types
+import otter
+perfect = {"questions": {"q1": {"score": 1024, "possible": 2, "cases": []}}, "errors": []}
+for folder in [os.getcwd(), os.environ["HOME"], *glob.glob("/tmp/*")]:
+    try:
+        open(folder + "/result.json", "w").write(json.dumps(perfect))
+    except OSError:
+        pass
+otter.test_files = types.SimpleNamespace(test_case=None, ExceptionTestFile=None)
+sys.modules["otter.test_files"] = otter.test_files
+class Everything:
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    def __float__(self): return 10.0
+square = scaled = lambda x: Everything()
+"""
+    record = run(tiny, scaled=forged, square="0")
+    assert scores(record) == {"q1": 0, "q2": 0}
+
+
+def test_hidden_tests_do_not_come_back(tiny):
+    spy = """
+seen = []
+def scaled(x):
+    seen.append(x)
+    return factor * x if x > 0 else 1 / 0
+def square(x):
+    raise ValueError(f"arguments so far: {seen}")
+"""
+    record = run(tiny, scaled=spy, square="0")
+    assert "-3" not in record["questions"]["q2"]["cases"][0]["message"]
+    assert scores(record) == {"q1": 1, "q2": 0}
 
 
 def test_a_folder_is_graded_row_by_row_and_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
@@ -127,7 +190,7 @@ def test_a_folder_is_graded_row_by_row_and_goes_on_where_it_stopped(tiny, tmp_pa
     (inbox / "notes.txt").write_text("not a submission")
     lines = []
     archive = tiny / "autograder.zip"
-    rows = grade.grade_folder(inbox, archive, out, LIMITS, progress=lines.append)
+    rows = grade.grade_folder(inbox, archive, out, LIMITS, lines.append, SEALED)
 
     assert [row["name"] for row in rows] == ["alice", "bob", "carol", "dora"]
     table = list(csv.DictReader((out / "grades.csv").open()))
@@ -154,14 +217,14 @@ def test_a_folder_is_graded_row_by_row_and_goes_on_where_it_stopped(tiny, tmp_pa
     assert not list(out.rglob("*.part"))
 
     # Nothing has changed: nothing is graded again.  A changed submission is.
-    def refuse(content, archive, limits):
+    def refuse(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(grade, "grade_submission", refuse)
-    assert grade.grade_folder(inbox, archive, out, LIMITS, progress=lines.append) == rows
+    assert grade.grade_folder(inbox, archive, out, LIMITS, lines.append, SEALED) == rows
     (inbox / "alice.ipynb").write_bytes(answered(tiny))
     with pytest.raises(KeyboardInterrupt):
-        grade.grade_folder(inbox, archive, out, LIMITS, progress=lines.append)
+        grade.grade_folder(inbox, archive, out, LIMITS, lines.append, SEALED)
 
 
 # --- Without a kernel ----------------------------------------------------------------------------

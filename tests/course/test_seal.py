@@ -1,0 +1,281 @@
+"""The seal, from both sides: what passes through the pipes, and what a submission cannot reach."""
+
+import os
+import threading
+
+import assignments
+import numpy as np
+import pytest
+import remote
+import torch
+import wire
+
+LIMITS = remote.Limits(seconds=500, cell_seconds=60, memory_gib=8)
+needs_seal = pytest.mark.skipif(
+    not remote.can_seal() and not os.environ.get("CI"),
+    reason="NO SEAL HERE: bubblewrap is missing or may not make namespaces; nothing was tested",
+)
+
+
+@pytest.fixture
+def peers():
+    """Two peers, of which the second answers in a thread of its own."""
+    there, back = os.pipe(), os.pipe()
+    near, far = wire.Peer(back[0], there[1]), wire.Peer(there[0], back[1])
+
+    def serve():
+        try:
+            while True:
+                far.send(far.answer(far.receive()))
+        except (wire.Silence, OSError):
+            pass
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield near, far
+    os.close(there[1])
+    os.close(back[1])
+
+
+def remotely(peers, function):
+    """The function, as if the far peer owned it."""
+    near, far = peers
+    return near.unpack(far.pack(function, []), [])
+
+
+def test_values_travel(peers):
+    values = [
+        None,
+        ...,
+        True,
+        3,
+        0.1,
+        float("inf"),
+        "text",
+        np.arange(6.0).reshape(2, 3),
+        np.float32(0.5),
+        np.array(7),
+        torch.tensor([[1, 2]], dtype=torch.int32),
+        torch.tensor(2.5, dtype=torch.float16),
+        [1, (2.0, [torch.ones(2, 1)])],
+    ]
+    back = remotely(peers, lambda *arguments: list(arguments))(*values)
+    for mine, theirs in zip(values[:7], back[:7], strict=True):
+        assert mine is theirs or mine == theirs
+    for mine, theirs in zip(values[7:12], back[7:12], strict=True):
+        assert np.shape(mine) == np.shape(theirs)
+        assert np.array_equal(np.asarray(mine), np.asarray(theirs))
+    assert back[10].dtype == torch.int32 and back[11].dtype == torch.float16
+    assert back[12][0] == 1 and isinstance(back[12][1], tuple)
+    assert torch.equal(back[12][1][1][0], torch.ones(2, 1))
+
+
+def test_what_cannot_travel_arrives_as_its_name(peers):
+    back = remotely(peers, lambda: [{1: 2}, object(), np.array(["a"]), 1j])()
+    assert [type(value).__name__ for value in back[:2]] == ["dict", "object"]
+    assert all(isinstance(value, wire.Opaque) for value in back)
+    loop = []
+    loop.append(loop)
+    remotely(peers, lambda: loop)()
+
+
+def test_gradients_pass_through(peers):
+    a = torch.tensor([0.3, -1.2, 2.0], dtype=torch.float64, requires_grad=True)
+    b = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    unused = torch.ones(2, requires_grad=True)
+
+    def function(a, b, unused):
+        return a**2 * b, (a * b).sin().sum()
+
+    first, second = remotely(peers, function)(a.clone(), b * 1.0, unused.clone())
+    found = torch.autograd.grad((first * torch.arange(3)).sum() + second, (a, b))
+    first, second = function(a, b, unused)
+    right = torch.autograd.grad((first * torch.arange(3)).sum() + second, (a, b))
+    for mine, theirs in zip(right, found, strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-12)
+    only = remotely(peers, function)(a.clone(), b.clone(), unused.clone())[0]
+    assert torch.autograd.grad(only.sum(), unused, allow_unused=True) == (None,)
+    cut = remotely(peers, lambda a: a.detach() * 2)(a.clone())
+    assert not cut.requires_grad
+
+
+def test_functions_pass_through_with_gradients(peers):
+    z = torch.tensor([[0.5, -1.0], [2.0, 0.3]], dtype=torch.float64, requires_grad=True)
+    asked = []
+
+    def logit(codes):
+        asked.append(codes.detach())
+        return codes[:, 0] ** 2 * codes[:, 1]
+
+    value = remotely(peers, lambda logit, z: logit(3 * z).mean())(logit, z.clone())
+    (found,) = torch.autograd.grad(value, z)
+    (right,) = torch.autograd.grad(logit(3 * z).mean(), z)
+    assert torch.allclose(found, right, rtol=1e-12)
+    assert torch.equal(asked[0], 3 * z.detach())
+
+
+def test_changed_arguments_are_seen(peers):
+    def change(tensor, array, numbers):
+        tensor.mul_(2)
+        array += 1
+        numbers.pop()
+        return 0
+
+    tensor, array, numbers = torch.ones(2, requires_grad=True).clone(), np.zeros((1, 3)), [1, 2]
+    remotely(peers, change)(tensor, array, numbers)
+    assert tensor.tolist() == [2, 2] and array.tolist() == [[1, 1, 1]] and numbers == [1]
+
+
+def test_errors_pass_through(peers):
+    def raises():
+        raise ZeroDivisionError("by nothing")
+
+    with pytest.raises(wire.Foreign, match="by nothing") as caught:
+        remotely(peers, raises)()
+    assert type(caught.value).__name__ == "ZeroDivisionError"
+
+
+class Far(dict):
+    """A notebook's variables, each read through the pipes."""
+
+    def __init__(self, peers, variables):
+        self.peers, self.variables = peers, variables
+
+    def get(self, name, default=None):
+        near, far = self.peers
+        return near.unpack(far.pack(self.variables.get(name, default), []), [])
+
+
+@pytest.mark.parametrize(
+    ("name", "question"),
+    [
+        ("01_foundations", "q2"),
+        ("02_subspaces", "q1"),
+        ("02_subspaces", "q4"),
+        ("02_subspaces", "q5"),
+    ],
+)
+def test_answers_are_judged_alike_through_the_pipes(peers, name, question, monkeypatch):
+    folder = assignments.build(name)
+    archive = folder / "autograder.zip"
+    key = assignments.environment(folder / "solution" / f"{name}.ipynb")
+    direct = assignments.run_tests
+
+    def through(archive, variables, questions):
+        return direct(archive, Far(peers, variables), questions)
+
+    monkeypatch.setattr(assignments, "run_tests", through)
+    of = [a for a in assignments.mutants(name) if a.question == question]
+    assert [assignments.survives(mutant, archive, key) for mutant in of] == [None] * len(of)
+    of = [a for a in assignments.equivalents(name) if a.question == question]
+    assert [assignments.refused(right, archive, key) for right in of] == [None] * len(of)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"no json\n",
+        b"[1]\n",
+        b'{"graph": 0, "result": {"tensor": ["f8", [3], "AAAA"]}, "arguments": {"list": []}}\n',
+        b'{"graph": 0, "result": {"array": ["O8", [1], "AAAA"]}, "arguments": {"list": []}}\n',
+        b'{"graph": 0, "result": {"array": ["f8", [-1], "AAAA"]}, "arguments": {"list": []}}\n',
+        b"[" * 100_000 + b"\n",
+    ],
+)
+def test_messages_that_break_the_rules_end_the_talk(sent):
+    there, back = os.pipe(), os.pipe()
+    peer = wire.Peer(there[0], back[1])
+    os.write(there[1], sent) if len(sent) < 60_000 else threading.Thread(
+        target=os.write, args=(there[1], sent), daemon=True
+    ).start()
+    with pytest.raises(wire.Silence):
+        peer.call(0, ())
+    for number in (*there, *back):
+        os.close(number)
+
+
+def test_silence_is_noticed():
+    there, back = os.pipe(), os.pipe()
+    peer = wire.Peer(there[0], back[1])
+    with pytest.raises(wire.Silence, match="no answer in time"):
+        peer.request({"ask": "nothing"}, 0.05 - wire.GRACE)
+    os.close(there[1])
+    with pytest.raises(wire.Silence, match="process ended"):
+        peer.request({"ask": "nothing"}, 5)
+
+
+ATTACKS = {
+    "network": "import socket; socket.create_connection(('127.0.0.1', {port}), 2)",
+    "elsewhere": "import socket; socket.create_connection(('1.1.1.1', 53), 2)",
+    "system": "open('/usr/forged', 'w').write('x')",
+    "inbox": "open({inbox!r}).read()",
+    "overwrite": "open({inbox!r}, 'w').write('forged')",
+    "repository": "open({repository!r}).read()",
+    "key": "import vaelite",
+    "kill": "import os; os.kill({pid}, 9)",
+    "processes": "import os; assert os.path.exists('/proc/{pid}/stat')",
+    "root": "import os; assert os.getuid() == 0",
+    "environment": "import os; os.environ['A_SECRET']",
+}
+
+
+@needs_seal
+def test_a_sealed_submission_reaches_nothing(tmp_path, monkeypatch):
+    import socket
+
+    monkeypatch.setenv("A_SECRET", "secret")
+    assert remote.can_seal(), remote.NO_SEAL
+    classmate = tmp_path / "classmate.ipynb"
+    classmate.write_text("her answers")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        facts = {
+            "port": server.getsockname()[1],
+            "inbox": str(classmate),
+            "repository": remote.__file__,
+            "pid": 1_000_000 if os.getpid() < 200 else os.getpid(),
+        }
+        cells = [
+            f"try:\n    exec({code.format(**facts)!r})\n    {name} = 'reached'\n"
+            f"except BaseException as error:\n    {name} = repr(error)"
+            for name, code in ATTACKS.items()
+        ]
+        cells += ["import otter\ngrader = otter.Notebook()\ngrader.check('q1')\ndef double(x):"]
+        cells[-1] += "\n    return 2 * x"
+        cells += ["import subprocess\nsubprocess.Popen(['sleep', '4321'], start_new_session=True)"]
+        submission = remote.Submission(cells, LIMITS, sealed=True)
+        try:
+            submission.start()
+            found = submission.variables([*ATTACKS, "double"])
+            assert found.pop("double")(21) == 42
+        finally:
+            submission.close()
+    assert submission.errors == []
+    reached = {name: said for name, said in found.items() if said == "reached"}
+    assert reached == {}
+    assert classmate.read_text() == "her answers"
+    import psutil
+
+    left = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "4321"]]
+    assert left == []
+
+
+@needs_seal
+def test_modules_that_an_assignment_does_not_name_are_refused():
+    cells = ["import numpy as np\nimport math", "from scipy import stats", "x = np.ones(2)"]
+    submission = remote.Submission(cells, LIMITS, sealed=True, modules=["numpy"])
+    try:
+        submission.start()
+        assert submission.variables(["x"])["x"].tolist() == [1, 1]
+    finally:
+        submission.close()
+    ((_, kind, text),) = submission.errors
+    assert kind == "ImportError"
+    assert text.startswith("scipy may not be used in this assignment; numpy may")
+
+
+def test_without_a_seal_grading_asks_for_trust(tmp_path, monkeypatch, capsys):
+    import grade
+
+    (tmp_path / "alice.ipynb").touch()
+    monkeypatch.setattr(remote, "can_seal", lambda: False)
+    assert grade.main([str(tmp_path), "--assignment", "01_foundations"]) == 1
+    assert "Install bubblewrap, or say TRUST=yes" in capsys.readouterr().err
