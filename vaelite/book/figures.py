@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
+from PIL import Image
 
 # Okabe and Ito's palette: distinguishable with every common form of colour blindness.
 BLUE = "#0072B2"
@@ -94,12 +95,21 @@ def show(figure: Figure, alt: str, caption: str = "") -> None:
     # A dark page may turn black on white into white on black, but never a photograph.
     kind = "picture" if any(axes.images for axes in figure.axes) else "plot"
     plt.close(figure)
+    content = _with_palette(buffer) if kind == "plot" else buffer.getvalue()
     alt = " ".join(alt.split())
     about = {"alt": alt, "width": width, "height": height, "kind": kind}
-    data = {"image/png": buffer.getvalue(), "text/plain": f"Figure: {alt}"}
+    data = {"image/png": content, "text/plain": f"Figure: {alt}"}
     display(data, raw=True, metadata={"image/png": about})
     if caption:
         show_caption(caption)
+
+
+def _with_palette(png: io.BytesIO) -> bytes:
+    """Return a PNG of at most 256 colours: a third of the size, and lines look the same."""
+    small = io.BytesIO()
+    image = Image.open(png).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    image.save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def show_caption(text: str) -> None:
