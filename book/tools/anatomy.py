@@ -10,9 +10,6 @@ import notebooks
 import numbering
 from nbformat import NotebookNode
 
-# Chapters that have not been rewritten yet.  A rewritten one leaves the list; the list ends empty.
-NOT_YET = ("06_isa_vae",)
-
 COLUMNS = 76
 EXPLORABLES = 4
 QUESTIONS = 6

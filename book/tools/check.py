@@ -53,9 +53,7 @@ def problems(source: Path) -> list[str]:
     size = notebooks.twin(source).stat().st_size
     if size > notebooks.MAX_BYTES:
         found.append(f"the notebook of {name} has {size / 1e6:.1f} MB; at most 2 are allowed.")
-    wrong = _output_problems(executed)
-    if source.stem not in anatomy.NOT_YET:
-        wrong += anatomy.problems(source) + _uncaptioned(executed)
+    wrong = _output_problems(executed) + anatomy.problems(source) + _uncaptioned(executed)
     return found + [f"{name}: {problem}" for problem in wrong]
 
 

@@ -12,15 +12,7 @@ CHAPTERS = notebooks.chapters()
 
 @pytest.mark.parametrize("source", CHAPTERS, ids=lambda source: source.stem)
 def test_anatomy(source):
-    found = anatomy.problems(source)
-    if source.stem in anatomy.NOT_YET:
-        assert found, f"{source.stem} is rewritten; take it off the list in anatomy.py"
-        pytest.xfail(f"{len(found)} problems, among them: {found[0]}")
-    assert found == []
-
-
-def test_only_chapters_are_awaited():
-    assert set(anatomy.NOT_YET) <= {source.stem for source in CHAPTERS}
+    assert anatomy.problems(source) == []
 
 
 GOOD = """\

@@ -1,6 +1,5 @@
 """The pages as a reader meets them, in a headless browser with the network cut."""
 
-import anatomy
 import check
 import pytest
 
@@ -51,11 +50,8 @@ def test_on_a_phone(open_typeset, violations, page):
     written = opened.locator("article .math").count()
     assert opened.locator("article .math mjx-container").count() >= written
     assert opened.locator("mjx-merror, [data-mjx-error]").count() == 0
-    if page.rpartition("/")[2] not in anatomy.NOT_YET:
-        wide = opened.evaluate(TOO_WIDE)
-        assert wide == [], (
-            "displayed equations do not fit a phone; put \\hspace{0pt} where they may"
-        )
+    wide = opened.evaluate(TOO_WIDE)
+    assert wide == [], "displayed equations do not fit a phone; put \\hspace{0pt} where they may"
     assert violations(opened) == []
 
 
