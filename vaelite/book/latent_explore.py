@@ -452,7 +452,7 @@ def explore_width_of_q(rng: np.random.Generator, draws: int = 20_480, **about: s
 def explore_two_peaks(rng: np.random.Generator, draws: int = 400, **about: str) -> None:
     """Move q over a posterior with two peaks; watch the estimate and its effective sample size.
 
-    The pixel x = 2 has the density N(x; |z|, 0.01) under a standard normal prior.
+    The pixel x = 2 has the density N(x; abs z, 0.01) under a standard normal prior.
 
     Args:
         rng: where the draws come from.
