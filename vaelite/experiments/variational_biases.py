@@ -218,7 +218,8 @@ def interval_of_shares(shares):
     equal trials.
     """
     if len(set(shares)) > 1:
-        return mean_interval(shares)
+        low, high = mean_interval(shares)
+        return max(low, 0.0), min(high, 1.0)
     return proportion_interval(round(shares[0] * len(shares)), len(shares))
 
 
