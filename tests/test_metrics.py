@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.distributions import MultivariateNormal
 
-from vaelite.metrics import log_marginal_likelihood
+from vaelite.metrics import active_latents, log_marginal_likelihood
 from vaelite.nets import GaussianEncoder
 from vaelite.vae import VAE, Gaussian
 
@@ -203,3 +203,12 @@ def test_bad_data_are_named():
         log_marginal_likelihood(model, x - 1, 3)
     with pytest.raises(ValueError, match="data must be finite"):
         log_marginal_likelihood(model, x * math.nan, 3)
+
+
+def test_an_active_latent_carries_a_tenth_of_its_variance():
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.randn(4000, 3, generator=generator) * torch.tensor([2.0, 0.3, 0.36])
+    log_var = torch.zeros_like(mean)  # shares: 4 / 5, 0.09 / 1.09 and 0.13 / 1.13
+    assert active_latents(mean, log_var).tolist() == [True, False, True]
+    # No unit of the codes can change it.
+    assert active_latents(7 * mean, log_var + 2 * math.log(7)).tolist() == [True, False, True]

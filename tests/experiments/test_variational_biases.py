@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vaelite.experiments import get
+from vaelite.experiments import variational_biases as biases
 from vaelite.experiments.variational_biases import (
     GEOMETRIES,
     SETTINGS,
@@ -107,3 +108,61 @@ def test_the_runner_takes_it():
     assert experiment.name == "variational_biases"
     result = run_trial(trial(method="small steps"), {"path_steps": [0, 3]})
     assert [entry["step"] for entry in result["path"]] == [0, 3]
+
+
+def fit_of(seed, pruned, beta=1.0, geometry="even", noise_sd=0.25):
+    return {
+        "seed": seed,
+        "pruned": pruned,
+        "beta": beta,
+        "geometry": geometry,
+        "noise_sd": noise_sd,
+    }
+
+
+def test_a_share_is_an_average_over_seeds():
+    # Seed 0 has three settings and seed 1 one: each seed counts once.
+    fits = [fit_of(0, 1), fit_of(0, 1, noise_sd=0.5), fit_of(0, 0, noise_sd=1.0), fit_of(1, 1)]
+    fits += [fit_of(2, 0), fit_of(3, 0, beta=5.0)]
+    share, (low, high) = biases.share(fits, lambda f: f["pruned"] == 1, beta=[1.0])
+    assert share == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert low == 0.0 and high == 1.0  # three seeds say little, and a share is no more than one
+
+
+def test_equal_shares_have_the_exact_interval():
+    low, high = biases.interval_of_shares([1.0] * 10)
+    assert high == 1.0 and low == pytest.approx(0.025 ** (1 / 10))
+
+
+def test_components_left_are_counted_by_geometry_and_noise():
+    fits = [fit_of(0, 1), fit_of(1, 3), fit_of(0, 0, geometry="clustered"), fit_of(0, 2, beta=5.0)]
+    left = biases.components_left(fits, ["even", "clustered"], [0.25], 1.0)
+    np.testing.assert_array_equal(left, [[1.0], [3.0]])
+
+
+def test_turned_apart_asks_for_more_than_any_true_pair():
+    # The true columns of "clustered" stand at 0, 30 and 60 degrees: no two are 70 degrees apart.
+    def columns(*degrees):
+        radians = np.radians(degrees)
+        return np.stack([np.cos(radians), np.sin(radians)])
+
+    third = np.zeros((2, 1))
+    apart = np.concatenate([columns(0, 70), third], 1).tolist()
+    kept = np.concatenate([columns(0, 60), third], 1).tolist()
+    assert biases.turned_apart({"geometry": "clustered", "weights": apart})
+    assert not biases.turned_apart({"geometry": "clustered", "weights": kept})
+    one = np.concatenate([columns(0), third, third], 1).tolist()
+    assert not biases.turned_apart({"geometry": "clustered", "weights": one})
+
+
+def test_a_pair_is_seen_only_at_one_and_the_same_stop():
+    def climb(seed, beta, seen):
+        trial = {"method": "small steps", "geometry": "even", "noise_sd": 0.1}
+        path = [{"reported_for_beta_1": s, "reported_for_beta_5": s} for s in seen]
+        return {"trial": trial | {"seed": seed, "beta": beta}, "result": {"path": path}}
+
+    trials = [climb(0, 1.0, (True, False)), climb(0, 5.0, (False, True))]
+    trials += [climb(1, 1.0, (False, True)), climb(1, 5.0, (False, True))]
+    pairs = biases.pairs_on_the_way({"trials": trials})
+    assert pairs == {("even", 0.1, 0): False, ("even", 0.1, 1): True}
+    assert biases.shares_by_seed(pairs) == [0.0, 1.0]
