@@ -13,6 +13,7 @@ from torch import nn
 
 from vaelite import gaussian
 from vaelite.batches import Unpaired
+from vaelite.disentangle import BetaTCVAE
 from vaelite.nets import MLP
 from vaelite.training import Linear, Phase, fit, fit_seeds
 from vaelite.vae import VAE
@@ -507,9 +508,10 @@ def test_bad_unpaired_data():
     both(make, (images(60), images(200)), ValueError, r"got \[60, 200\].* go into .*Unpaired")
 
 
-def test_a_dataset_size_that_is_not_the_datas():
+@pytest.mark.parametrize("cls", [MixturePrior, BetaTCVAE])
+def test_a_dataset_size_that_is_not_the_datas(cls):
     both(
-        lambda seed: MixturePrior.mlp(L, [8], D, dataset_size=N + 1),
+        lambda seed: cls.mlp(L, [8], D, dataset_size=N + 1),
         images(N),
         ValueError,
         "dataset_size is 61, but there are 60 data",

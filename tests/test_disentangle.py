@@ -213,6 +213,31 @@ def test_factorvae_takes_any_prior(estimator):
     torch.testing.assert_close(losses[2][0], losses[0][0] + penalty)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: VAE.mlp(12, 8, 3),
+        lambda: VAE.mlp(12, 8, 3, prior=ISAPrior([2, 1], learned=True)),
+        lambda: BetaTCVAE.mlp(12, 8, 3, prior=ISAPrior([2, 1]), dataset_size=5),
+        lambda: FactorVAE.mlp(12, 8, 3, discriminator_hidden=(8,)),
+    ],
+    ids=["VAE", "ISA-VAE", "ISA-TCVAE", "FactorVAE"],
+)
+def test_data_are_prepared_once_a_loss_and_looked_at_before_training_alone(make, monkeypatch):
+    """A loss looks at shapes, never at values: those are ``validate``'s affair, once."""
+    calls, prepare = [], VAE.prepare
+    monkeypatch.setattr(VAE, "prepare", lambda self, x: calls.append(1) or prepare(self, x))
+    model, x = make(), torch.rand(5, 12)
+    model.loss(x)
+    assert len(calls) == 1
+    x[3, 7] = math.nan
+    assert model.loss(x)[0].isnan()
+    before = [parameter.clone() for parameter in model.parameters()]
+    with pytest.raises(ValueError, match="NaN or infinite, the first in row 3"):
+        fit(model, x, steps=2, batch_size=2, progress=False)
+    assert all(map(torch.equal, before, model.parameters()))
+
+
 @pytest.mark.parametrize("cls", [BetaTCVAE, FactorVAE])
 def test_models_train(cls):
     torch.manual_seed(0)

@@ -1,4 +1,10 @@
-"""Binary images, one bit a pixel, unpacked where and when a batch of them is needed."""
+"""Binary images, one bit a pixel, unpacked where and when a batch of them is needed.
+
+That pays on the full grid of dSprites, 737,280 images of 64 x 64: 0.35 GiB here, 2.8 GiB as bytes,
+which small machines lack.  The price, on one core of a busy CPU: to select and unpack a batch of
+2,048 takes 4.0 ms, to select it from bytes 0.3 ms; a training step of the paper's full networks on
+it takes 3.4 s.
+"""
 
 from __future__ import annotations
 

@@ -109,7 +109,9 @@ def test_what_a_chapter_used_makes_it_stale_and_nothing_else(chapter, monkeypatc
     assert list(stamp["files"]) == ["results/toy.standard.json"]
     assert stamp["claims"] == {}
 
-    # A new paper, a new data set, a new claim, a docstring, another experiment's results.
+    # A new paper, chapter, data set and claim, a docstring, a better error, other results.
+    source.with_name("99_new.md").write_text(HEADER, encoding="utf-8")
+    edit(package / "gaussian.py", "mean and precision must share a shape", "shapes must be equal:")
     (package / "new_paper.py").write_text("x = 1", encoding="utf-8")
     (package / "data" / "new_set.py").write_text("x = 1", encoding="utf-8")
     edit(

@@ -1,7 +1,9 @@
 """What stored results promise: that today's code declares, trains and measures the same."""
 
 import re
+import subprocess
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +78,22 @@ def test_results_say_which_code_made_them(name, chosen):
     for commit in commits:
         assert re.fullmatch(r"[\w.-]*[0-9a-f]{7,40}", commit), commit
     assert results["hardware"] and results["versions"]["torch"]
+
+
+def test_the_commits_that_results_name_are_in_the_history():
+    def git(*arguments):
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    shallow = git("rev-parse", "--is-shallow-repository")
+    if shallow.returncode or shallow.stdout.strip() != "false":
+        pytest.skip("this copy of the book has no history")
+    named = set()
+    for name, chosen in STORED:
+        commits = stored(name, chosen)["commits"]
+        named |= {*commits["trials"], *commits["anchors"], commits["trace"]}
+    for commit in named - {None}:
+        assert not git("merge-base", "--is-ancestor", commit, "HEAD").returncode, commit
 
 
 @every_stored

@@ -1,14 +1,15 @@
-r"""What the three ISA-VAE experiments share: models, trials, measurements, statistics.
+r"""What the ISA-VAE experiments share: models, trials, measurements, statistics.
 
-The experiments are ``isa_sprites`` (figures 5a, 5b and 8 to 16 of the paper), ``isa_heads`` (5c and
-7) and ``isa_cars`` (6).  A trial is a method, a strength (beta, or gamma for FactorVAE) and a seed.
-All methods share, seed by seed, the initial weights, the batches and the number of steps, so two of
-them are compared by paired differences.
+The first are ``isa_sprites`` (figures 5a, 5b and 8 to 16 of the paper), ``isa_heads`` (5c and 7)
+and ``isa_cars`` (6); others look again, with fresh seeds, other networks or more arms.  A trial is
+a method, a strength (beta, or gamma for FactorVAE) and a seed.  All methods share, seed by seed,
+the initial weights, the batches and the number of steps, so two of them are compared by paired
+differences.
 
 **Methods.**  ``beta-vae``, ``beta-tcvae``, ``factor-vae``, ``isa-vae``, ``isa-tcvae`` and
 ``isa-vae learned`` are the paper's.  At beta = 1 the two TC methods have the losses of ``beta-vae``
-and ``isa-vae`` but for the noise of their estimates, so they start above 1.  Three more, at
-beta = 1, are controls that the paper lacks:
+and ``isa-vae`` but for the noise of their estimates, so they start above 1.  Three more are
+controls that the paper lacks, the first two of them at beta = 1 and above:
 
 - ``vae sampled-kl``: the normal prior, its KL term estimated at one sample as ISA-VAE must do.  Is
   it the prior, or the noise of eq. 12?
