@@ -1,5 +1,7 @@
 """What stored results promise: that today's code declares, trains and measures the same."""
 
+import hashlib
+import json
 import re
 import subprocess
 from functools import cache
@@ -12,6 +14,7 @@ from vaelite.experiments import checks, get, names
 from vaelite.experiments.results import read, results_folder
 
 FOLDER = results_folder()
+REVIEWED = Path(__file__).parents[1] / "results_reviewed.json"
 STORED = [
     (name, chosen)
     for name in names()
@@ -24,6 +27,23 @@ every_stored = pytest.mark.parametrize(("name", "chosen"), STORED)
 @cache
 def stored(name, chosen="standard"):
     return read(FOLDER / f"{name}.{chosen}.json")
+
+
+def digest(results):
+    """What stands for all trials and their numbers in the list of those that a run has written."""
+    rows = [[entry["trial"], entry["result"]] for entry in results["trials"]]
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def reviewed_problems(name, chosen, results):
+    """Identities and anchors hold some numbers of some rows; this holds every number."""
+    wanted = json.loads(REVIEWED.read_text(encoding="utf-8")).get(f"{name}.{chosen}")
+    if wanted == digest(results) or (wanted is None and chosen != "standard"):
+        return []
+    return [
+        f"the numbers of {name}.{chosen}.json are not those that were reviewed; if a run wrote "
+        "them, look at `make verify`, then run `python tests/experiments/test_stored.py`."
+    ]
 
 
 def passes(problems):
@@ -55,6 +75,25 @@ def test_settings_seeds_and_trials_are_those_that_the_code_declares(name, chosen
 @every_stored
 def test_every_row_keeps_its_identities(name, chosen):
     passes(checks.identities(stored(name, chosen)))
+
+
+@every_stored
+def test_the_numbers_are_those_that_a_run_has_written(name, chosen):
+    passes(reviewed_problems(name, chosen, stored(name, chosen)))
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_thousandth_in_any_kind_of_number_is_noticed(name):
+    """In the last row that has it, which need hold no anchor, and though no identity holds it."""
+    results = read(FOLDER / f"{name}.standard.json")
+    rows = [entry["result"] for entry in results["trials"]]
+    places = {key: row for row in rows for key in row if isinstance(row[key], float)}
+    assert places
+    for key, row in places.items():
+        kept, row[key] = row[key], row[key] * 1.001 + 1e-9
+        assert reviewed_problems(name, "standard", results), key
+        row[key] = kept
+    assert not reviewed_problems(name, "standard", results)
 
 
 @every_stored
@@ -108,3 +147,8 @@ def test_methods_are_compared_on_the_same_seeds(name, chosen):
         longest = max(methods.values(), key=len)
         for seeds in methods.values():
             assert seeds == longest[: len(seeds)]
+
+
+if __name__ == "__main__":
+    digests = {f"{name}.{chosen}": digest(stored(name, chosen)) for name, chosen in STORED}
+    REVIEWED.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
