@@ -127,7 +127,43 @@
       if (overflows(box)) await set(box, below(broken(tex), box));
     }
   };
+  // A full stop stays with its formula: a browser would break the line between the two.
+  const punctuation = () => {
+    for (const formula of document.querySelectorAll("span.math")) {
+      const after = formula.nextSibling;
+      const mark = after?.nodeType === Node.TEXT_NODE && after.data.match(/^[.,;:!?)\]’”]+/);
+      if (!mark || formula.classList.contains("kept")) continue;
+      formula.classList.add("kept");
+      after.data = after.data.slice(mark[0].length);
+      formula.append(mark[0]);
+    }
+  };
+  // On a phone a table that is wider than the page first gets smaller; if that is not enough, its
+  // rows become cards, a line a cell, so that no column is off the screen.
+  const narrow = () => {
+    const tooWide = (box) => box.scrollWidth > box.clientWidth + 1;
+    for (const box of document.querySelectorAll(".pst-scrollable-table-container, .table-box")) {
+      const table = box.querySelector("table");
+      // A long table is for looking things up: it scrolls.
+      if (!table || table.classList.contains("dense") || table.rows.length > 15) continue;
+      if (table.dataset.narrowed) {
+        table.classList.remove("small", "stacks");
+        delete table.dataset.narrowed;
+      }
+      if (innerWidth > 640 || !tooWide(box)) continue;
+      table.dataset.narrowed = "yes";
+      table.classList.add("small");
+      if (!tooWide(box)) continue;
+      const names = [...table.querySelectorAll("thead th")].map(cell => cell.textContent.trim());
+      for (const row of table.tBodies[0]?.rows ?? []) {
+        [...row.cells].forEach((cell, k) => { cell.dataset.label = names[k] ?? ""; });
+      }
+      table.classList.add("stacks");
+    }
+  };
   const boxes = () => {
+    punctuation();
+    narrow();
     for (const box of document.querySelectorAll(".pst-scrollable-table-container, .table-box")) reachable(box, "Table");
     for (const formula of document.querySelectorAll("span.math mjx-container")) {
       formula.classList.remove("wide");

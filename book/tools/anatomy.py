@@ -16,6 +16,8 @@ QUESTIONS = 6
 ENDING = ("Summary", "Self-check", "Exercises")
 # "equation 8" is nobody's: the book's own read (5.8), a paper's "the paper's eq. 8".
 BARE_EQUATION = re.compile(r"(?<!['’]s )\b(?:eqs?\.|equations?)[\s~]*\(?\d", re.IGNORECASE)
+# A line of a formula that opens like an item of a list ends the formula, and shows its LaTeX.
+_ITEM = re.compile(r"(?:[-+*]|\d+[.)])\s")
 _HEADING = re.compile(r"^## (?:\d+\. )?(.+?)\s*$", re.MULTILINE)
 _PREDICT = re.compile(r"^> \*\*Predict\b[^\n]*\n(?:>[^\n]*\n)*", re.MULTILINE)
 
@@ -28,6 +30,7 @@ def problems(source: Path) -> list[str]:
         *_parts(text),
         *_explorables(text),
         *_numbers(source, text),
+        *_formulas(text),
         *(found for number, cell in enumerate(code, 1) for found in _cell(number, cell)),
     ]
 
@@ -66,6 +69,22 @@ def _explorables(text: str) -> list[str]:
     if places[0] > len(text) / 3:
         return ["its first explorable figure stands behind its first third."]
     return []
+
+
+def _formulas(text: str) -> list[str]:
+    found, paragraph, fenced = [], "", False
+    for number, line in enumerate(text.splitlines(), 1):
+        inside = line.lstrip("> ")
+        if inside.startswith("```"):
+            fenced = not fenced
+        if fenced or not inside:
+            paragraph = ""
+            continue
+        signs = re.sub(r"`[^`]*`|\\\$|\$\$", "", paragraph).count("$")
+        if signs % 2 and _ITEM.match(inside):
+            found.append(f"line {number}: a formula is cut: the line opens like a list's item.")
+        paragraph += inside + "\n"
+    return found
 
 
 def _numbers(source: Path, text: str) -> list[str]:

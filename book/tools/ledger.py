@@ -152,7 +152,9 @@ def _card(row: Row) -> str:
     claim, escape = row.claim, html.escape
     links = []
     if row.chapter is not None:
-        address = f"{row.chapter.stem}.html#{claims.anchor(claim.id)}"
+        # What a chapter only draws, in a forest plot, has no box there that a link could find.
+        box = f"#{claims.anchor(claim.id)}" if claim.id in _checked() else ""
+        address = f"{row.chapter.stem}.html{box}"
         links.append(f'<a href="{_CHAPTERS}{address}">chapter {row.chapter.name[:2]}</a>')
     if row.record is not None:
         links.append(f'<a href="{_RECORDS}{row.record}.html">record</a>')
@@ -303,4 +305,7 @@ def _numbers(numbers: Mapping[str, object]) -> str:
 
 
 def _number(value: object) -> str:
-    return f"{value:.3g}".replace("-", "−") if isinstance(value, int | float) else str(value)
+    if not isinstance(value, int | float):
+        return str(value)
+    text = f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+    return text.replace("-", "−")

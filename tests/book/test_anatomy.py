@@ -93,6 +93,7 @@ def test_a_good_chapter_passes(chapter):
         ("\\tag{5.1}", "\\tag{5.2}", "not numbered as they stand"),
         ("[(5.1)](#eq:05-x)", "$\\eqref{eq:05-x}$", "not written out"),
         ("Some prose.\n" * 99, LONG + "Some prose.\n" * 99, "has 79 columns"),
+        ("Some prose.\n" * 99, "As $a\n+ b$ says.\n" + "Some prose.\n" * 99, "a formula is cut"),
         ("Some prose.\n" * 99, IMPORTS + "Some prose.\n" * 99, "imports in the open"),
         ("Some prose.\n" * 99, SHOW + "Some prose.\n" * 99, r"figures.show\(...\) has no caption"),
     ],

@@ -42,6 +42,16 @@ def open_typeset(html, open_page):
     return open_one
 
 
+STRAY_STOPS = r"""() => [...document.querySelectorAll("span.math")]
+    .map(formula => formula.nextSibling?.nodeType === 3 ? formula.nextSibling.data : "")
+    .filter(after => /^[.,;:!?]/.test(after))"""
+HIDDEN_COLUMNS = """() => [...document.querySelectorAll("article .table-box table:not(.dense), "
+    + "article .pst-scrollable-table-container table:not(.dense)")]
+    .filter(table => table.rows.length <= 15)
+    .filter(({parentElement: box}) => box.scrollWidth > box.clientWidth + 1)
+    .map(table => table.textContent.trim().slice(0, 60))"""
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_on_a_phone(open_typeset, violations, page):
     opened = open_typeset(page, width=PHONE)
@@ -52,6 +62,8 @@ def test_on_a_phone(open_typeset, violations, page):
     assert opened.locator("mjx-merror, [data-mjx-error]").count() == 0
     wide = opened.evaluate(TOO_WIDE)
     assert wide == [], "displayed equations do not fit a phone; put \\hspace{0pt} where they may"
+    assert opened.evaluate(STRAY_STOPS) == [], "a line may break between a formula and its stop"
+    assert opened.evaluate(HIDDEN_COLUMNS) == [], "a short table hides columns on a phone"
     assert violations(opened) == []
 
 

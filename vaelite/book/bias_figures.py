@@ -146,7 +146,7 @@ def two_metrics(W: np.ndarray, noise_var: np.ndarray) -> Figure:
     """Draw two columns on raw axes, and on axes divided by the noise's deviation."""
     scaled = W / np.sqrt(noise_var)[:, None]
     fig, axes = figures.subplots(1, 2, height=2.9)
-    names = ("raw axes", "axes divided by the noise")
+    names = ("raw axes", "divided by the noise")
     for ax, columns_, name in zip(axes, (W, scaled), names, strict=True):
         reach = 1.15 * np.abs(columns_).max()
         for k, column in enumerate(columns_.T):

@@ -421,7 +421,7 @@ def explore_width_of_q(rng: np.random.Generator, draws: int = 20_480, **about: s
             xlabel="log₂ S",
             ylabel="nats above log p(x)",
             ylim=(-4, 0.2),
-            text=f"at S = 1024: {bounds[-1]:.3f} nats",
+            text=f"at S = 1024: {round(bounds[-1], 3) + 0.0:.3f} nats",
         )
         share = Panel(
             curves=[
