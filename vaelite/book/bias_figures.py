@@ -152,7 +152,7 @@ def two_metrics(W: np.ndarray, noise_var: np.ndarray) -> Figure:
         for k, column in enumerate(columns_.T):
             ax.plot([0, column[0]], [0, column[1]], color=figures.COLOURS[k], lw=4)
         angle = ica.angles_between(columns_)[0]
-        ax.set(title=f"{name}: {angle:.0f}°", aspect="equal")
+        ax.set(title=f"{name}:\n{angle:.0f}°", aspect="equal")
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="$x_1$")
         ax.tick_params(labelsize=9)
     axes[0].set_ylabel("$x_2$")
