@@ -60,7 +60,7 @@ def test_on_a_phone(open_typeset, violations, page):
     written = opened.locator("article .math").count()
     assert opened.locator("article .math mjx-container").count() >= written
     assert opened.locator("mjx-merror, [data-mjx-error]").count() == 0
-    wide = opened.evaluate(TOO_WIDE)
+    wide = opened.evaluate(TOO_WIDE) if page in CHAPTERS else []  # docstrings scroll
     assert wide == [], "displayed equations do not fit a phone; put \\hspace{0pt} where they may"
     assert opened.evaluate(STRAY_STOPS) == [], "a line may break between a formula and its stop"
     assert opened.evaluate(HIDDEN_COLUMNS) == [], "a short table hides columns on a phone"
