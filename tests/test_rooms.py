@@ -7,6 +7,7 @@ runs them.
 
 import ast
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 def imported(tree, name, is_package, modules):
     """The modules of the package that a syntax tree imports, however deep inside a function."""
+    package = name if is_package else name.rpartition(".")[0]
     found, hidden = set(), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -62,11 +64,7 @@ def imported(tree, name, is_package, modules):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name in modules}
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = name.split(".") if is_package else name.split(".")[:-1]
-                parents = parents[: len(parents) - node.level + 1]
-                base = ".".join([*parents, base] if base else parents)
+            base = resolve_name("." * node.level + (node.module or ""), package)
             for alias in node.names:
                 inner = f"{base}.{alias.name}"
                 found |= {inner} if inner in modules else {base} & set(modules)

@@ -11,6 +11,7 @@ import ast
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
@@ -76,17 +77,13 @@ def _read(name: str) -> str:
 
 def _imports(name: str) -> set[str]:
     """Return the dotted names that a module may import, and the packages that contain them."""
-    is_package = _modules()[name].name == "__init__.py"
+    package = name if _modules()[name].name == "__init__.py" else name.rpartition(".")[0]
     found = {name}
     for node in ast.walk(ast.parse(_read(name))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            if node.level:
-                parents = name.split(".") if is_package else name.split(".")[:-1]
-                parents = parents[: len(parents) - node.level + 1]
-                module = ".".join([*parents, module] if module else parents)
+            module = resolve_name("." * node.level + (node.module or ""), package)
             found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
     for dotted in list(found):
         parts = dotted.split(".")

@@ -43,6 +43,42 @@ def cloud_of_digits(codes: np.ndarray, labels: np.ndarray) -> list[Points]:
     return groups
 
 
+def gaussian_density(z: np.ndarray, mean: float, deviation: float) -> np.ndarray:
+    """Return N(z; mean, deviation squared); inputs of a live figure do as well as numbers."""
+    return np.exp(-0.5 * ((z - mean) / deviation) ** 2) / (deviation * math.sqrt(2 * math.pi))
+
+
+def posterior_and_q(
+    z: np.ndarray,
+    posterior: np.ndarray,
+    q: tuple[float, float],
+    ylim: tuple[float, float],
+    text: str,
+) -> Panel:
+    """Draw a posterior over ``z`` and a Gaussian q whose mean a reader drags.
+
+    Args:
+        z: ``(N,)``, the axis.
+        posterior: ``(N,)``, its density there.
+        q: mean and standard deviation.
+        ylim: limits of the density's axis.
+        text: what the panel says.
+    """
+    mean, deviation = q
+    return Panel(
+        curves=[
+            Curve(z, posterior, label="posterior", colour=BLUE),
+            Curve(z, gaussian_density(z, mean, deviation), label="q", colour=ORANGE),
+        ],
+        points=[Points(mean, 0.0, colour=ORANGE)],
+        xlabel="z",
+        ylabel="density",
+        xlim=(z[0], z[-1]),
+        ylim=ylim,
+        text=text,
+    )
+
+
 def explore_flat_sheet(
     mean: np.ndarray, fixed: np.ndarray, codes: np.ndarray, labels: np.ndarray, **about: str
 ) -> None:
@@ -125,8 +161,7 @@ def explore_hand_made_q(
         **about: ``alt`` and ``caption``.
     """
     z = np.linspace(-1.5, 3.0, 121)
-    posterior = np.exp(-0.5 * (z - posterior_mean) ** 2 / posterior_var)
-    posterior = posterior / math.sqrt(2 * math.pi * posterior_var)
+    posterior = gaussian_density(z, posterior_mean, math.sqrt(posterior_var))
     means, widths = (-1.2, 2.8), (0.1, 1.4)
 
     def divergence(mean, width):
@@ -137,20 +172,9 @@ def explore_hand_made_q(
     landscape = (np.floor(divergence(across, up) / 0.5) * 0.07).clip(0, 0.85)
 
     def bound(mean, width):
-        q = np.exp(-0.5 * ((z - mean) / width) ** 2) / (width * math.sqrt(2 * math.pi))
         gap = divergence(mean, width)
-        densities = Panel(
-            curves=[
-                Curve(z, posterior, label="posterior", colour=BLUE),
-                Curve(z, q, label="q", colour=ORANGE),
-            ],
-            points=[Points(mean, 0.0, colour=ORANGE)],
-            xlabel="z",
-            ylabel="density",
-            xlim=(-1.5, 3.0),
-            ylim=(-0.1, 2.2),
-            text=f"ELBO {log_evidence - gap:.2f} + KL {gap:.2f} = log p(x) {log_evidence:.2f}",
-        )
+        text = f"ELBO {log_evidence - gap:.2f} + KL {gap:.2f} = log p(x) {log_evidence:.2f}"
+        densities = posterior_and_q(z, posterior, (mean, width), (-0.1, 2.2), text)
         choice = Panel(
             points=[Points(mean, width, label="your q", colour=ORANGE)],
             image=1 - landscape,
@@ -477,19 +501,8 @@ def explore_two_peaks(rng: np.random.Generator, draws: int = 400, **about: str) 
         scaled = np.exp(log_w - top)
         error = top + np.log(np.mean(scaled))
         share = np.sum(scaled) ** 2 / np.sum(scaled**2) / draws
-        q = np.exp(-0.5 * ((z_axis - mean) / width) ** 2) / (width * math.sqrt(2 * math.pi))
-        densities = Panel(
-            curves=[
-                Curve(z_axis, posterior, label="posterior", colour=BLUE),
-                Curve(z_axis, q, label="q", colour=ORANGE),
-            ],
-            points=[Points(mean, 0.0, colour=ORANGE)],
-            xlabel="z",
-            ylabel="density",
-            xlim=(-3.6, 3.6),
-            ylim=(-0.2, 4.3),
-            text=f"useful draws {share:.0%}; estimate minus truth {error:+.2f} nats",
-        )
+        text = f"useful draws {share:.0%}; estimate minus truth {error:+.2f} nats"
+        densities = posterior_and_q(z_axis, posterior, (mean, width), (-0.2, 4.3), text)
         weights = Panel(
             points=[
                 Points(z, np.minimum(np.exp(log_w), 6.0), label="weight / p(x)", colour=ORANGE)
