@@ -255,7 +255,8 @@ def test_a_sealed_submission_reaches_nothing(tmp_path, monkeypatch):
     import psutil
 
     left = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "4321"]]
-    assert left == []
+    # On a busy machine the kernel needs a moment to clear away what was killed with its namespace.
+    assert psutil.wait_procs(left, timeout=10)[1] == []
 
 
 @needs_seal
