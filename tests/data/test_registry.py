@@ -119,6 +119,19 @@ def test_what_a_data_set_says_of_itself():
     assert repr(sprites).endswith("labels, factors: shape, scale, orientation, x, y)")
 
 
+def test_selecting_rows_takes_all_parts_along():
+    dataset = small(factors=torch.arange(10).view(5, 2), factor_names=("a", "b"))
+    for index in (torch.tensor([4, 1]), torch.tensor([0, 1, 0, 0, 1]).bool(), slice(1, 3)):
+        chosen = dataset.select(index)
+        for part in ("x", "labels", "factors"):
+            assert torch.equal(getattr(chosen, part), getattr(dataset, part)[index])
+        assert chosen.factor_names == ("a", "b")
+    packed = data.load("sprites", size=8, steps=(3, 6, 20, 16, 16), packed=True)
+    assert torch.equal(
+        packed.select(packed.factors[:, 3] > 0).x, packed.x[packed.factors[:, 3] > 0]
+    )
+
+
 def test_moving_a_data_set():
     moved = small().to("meta")
     assert moved.x.device.type == moved.labels.device.type == "meta"

@@ -13,7 +13,7 @@ import inspect
 from types import ModuleType
 from typing import Any
 
-from vaelite.data import cars3d, digits, dsprites, heads, mnist, sprites
+from vaelite.data import cars3d, digits, dsprites, grassy_digits, heads, mnist, sprites
 from vaelite.data.cache import DataError, RealSet
 from vaelite.data.dataset import Dataset
 
@@ -23,6 +23,7 @@ _MODULES: dict[str, ModuleType] = {
     "cars3d": cars3d,
     "digits": digits,
     "dsprites": dsprites,
+    "grassy_digits": grassy_digits,
     "heads": heads,
     "mnist": mnist,
     "sprites": sprites,

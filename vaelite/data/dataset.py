@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,9 +73,17 @@ class Dataset:
 
     def to(self, device: torch.device | str) -> Dataset:
         """Return the data set on another device."""
-        moved = {
-            part: values.to(device)
-            for part in ("x", "labels", "factors")
-            if (values := getattr(self, part)) is not None
-        }
-        return replace(self, **moved)
+        return self._each(lambda part: part.to(device))
+
+    def select(self, index: Tensor | slice) -> Dataset:
+        """Return the data of the rows that ``index`` (rows, a mask or a slice) selects.
+
+        A population of digits is ``data.select(data.labels < 5)``.  Packed images are unpacked.
+        """
+        return self._each(lambda part: part[index])
+
+    def _each(self, change: Callable[[Any], Any]) -> Dataset:
+        """Change every part that has one row a datum, alike."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        rows = {n: p for n, p in parts.items() if isinstance(p, Tensor | PackedImages)}
+        return replace(self, **{name: change(part) for name, part in rows.items()})
