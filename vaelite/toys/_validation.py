@@ -1,4 +1,4 @@
-"""The one rule for the arguments of both toy models.
+"""The one rule for the arguments of all toy models.
 
 Every public function takes its arguments through :func:`checked`. Whatever NumPy can turn into an
 array of real numbers is welcome: arrays of any numeric type, nested lists and tuples, PyTorch
@@ -22,11 +22,22 @@ SHAPES = {
     "X": ("N", "L"),
     "q_mean": ("N", "K"),
     "q_var": ("N", "K"),
+    "C": ("K", "L", "L"),
+    "A": ("L", "D_s"),
+    "B": ("K", "L", "D_t"),
+    "R": ("D_s", "L"),
+    "shared_var": ("D_s",),
+    "S": ("K", "D_t", "L"),
+    "private_var": ("K", "D_t"),
+    "sizes": ("K",),
+    "covariance": ("L", "L"),
+    "weights": ("D", "L"),
+    "variances": ("D",),
     "z": None,
     "angle": (),
     "alpha": (),
 }
-POSITIVE_ARRAYS = {"noise_var", "q_var"}
+POSITIVE_ARRAYS = {"noise_var", "q_var", "shared_var", "private_var", "sizes", "variances"}
 COUNTS = {"n", "nodes", "points", "max_steps"}
 
 
