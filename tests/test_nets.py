@@ -60,8 +60,24 @@ def test_the_convolutional_pair_keeps_height_and_width_apart(shape):
 def test_the_decoder_sees_the_code_past_its_bottleneck():
     decoder = nets.ConvDecoder(D, (1, 8, 12), width=3)
     nn.init.zeros_(decoder.upsample.weight)  # nothing but the skip is left
-    first, second = decoder(torch.randn(2, D))
-    assert not torch.allclose(first, second)
+    images = decoder(torch.randn(64, D))  # some codes wake no unit
+    assert images.std(0).max() > 1e-3
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 12), (3, 16, 4)])
+def test_batch_normalisation_takes_the_batch_in_training_and_the_past_in_use(shape):
+    pair = nn.Sequential(
+        nets.ConvEncoder(shape, D, width=3, batch_norm=True),
+        nets.ConvDecoder(D, shape, width=3, batch_norm=True),
+    )
+    norms = [layer for layer in pair.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert [layer.num_features for layer in norms] == [3, 6, 6, 6, 3]
+    x = torch.rand(B, *shape)
+    alone, together = pair(x[:2]), pair(x)
+    assert alone.shape == (2, *shape)
+    assert not torch.allclose(alone, together[:2])
+    pair.eval()
+    torch.testing.assert_close(pair(x[:2]), pair(x)[:2])
 
 
 def test_every_parameter_gets_a_gradient():

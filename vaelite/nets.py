@@ -97,21 +97,28 @@ class ConvEncoder(nn.Sequential):
         image_shape: ``(C, H, W)``; H and W need not be equal, but both divisible by four.
         out_features: size of the output, ``(B, C, H, W) -> (B, out_features)``.
         width: channels of the first convolution; the second has twice as many.
+        batch_norm: normalise over the batch after each convolution.
 
     Raises:
         ValueError: if the image shape is no triple of positive sizes or not divisible by four.
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], out_features: int, width: int = 32
+        self,
+        image_shape: tuple[int, int, int],
+        out_features: int,
+        width: int = 32,
+        batch_norm: bool = False,
     ) -> None:
         channels, rows, columns = _quartered(image_shape)
         check_count("out_features", out_features)
         check_count("width", width)
         super().__init__(
             nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1),
+            *_normalised(width, batch_norm),
             nn.ReLU(),
             nn.Conv2d(width, 2 * width, kernel_size=4, stride=2, padding=1),
+            *_normalised(2 * width, batch_norm),
             nn.ReLU(),
             nn.Flatten(),
             nn.Linear(2 * width * rows * columns, out_features),
@@ -133,12 +140,20 @@ class ConvDecoder(nn.Module):
         latent_dim: size of the code.
         image_shape: ``(C, H, W)``; H and W need not be equal, but both divisible by four.
         width: channels of the last hidden layer; the one before has twice as many.
+        batch_norm: normalise :math:`A z`, :math:`h_0 + \mathrm{conv}(h_0)` and the argument of the
+            last r over the batch.
 
     Raises:
         ValueError: if the image shape is no triple of positive sizes or not divisible by four.
     """
 
-    def __init__(self, latent_dim: int, image_shape: tuple[int, int, int], width: int = 32) -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        image_shape: tuple[int, int, int],
+        width: int = 32,
+        batch_norm: bool = False,
+    ) -> None:
         super().__init__()
         channels, rows, columns = _quartered(image_shape)
         check_count("latent_dim", latent_dim)
@@ -149,15 +164,23 @@ class ConvDecoder(nn.Module):
         self.upsample = nn.ConvTranspose2d(2 * width, width, kernel_size=4, stride=2, padding=1)
         self.skip = nn.Linear(latent_dim, width, bias=False)
         self.paint = nn.ConvTranspose2d(width, channels, kernel_size=4, stride=2, padding=1)
+        sizes = (2 * width, 2 * width, width)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(n) for n in sizes] if batch_norm else [])
 
     def forward(self, z: Tensor) -> Tensor:
         """Map codes ``(..., latent_dim)`` to images ``(..., C, H, W)``."""
         codes = z.reshape(-1, z.shape[-1])
-        h = torch.relu(self.expand(codes)).unflatten(-1, self.start)  # (B, 2w, H/4, W/4)
-        h = torch.relu(h + self.refine(h))
-        h = torch.relu(self.upsample(h) + self.skip(codes)[:, :, None, None])  # (B, w, H/2, W/2)
+        first, second, third = self.norms or (nn.Identity(),) * 3
+        h = torch.relu(first(self.expand(codes).unflatten(-1, self.start)))  # (B, 2w, H/4, W/4)
+        h = torch.relu(second(h + self.refine(h)))
+        h = self.upsample(h) + self.skip(codes)[:, :, None, None]  # (B, w, H/2, W/2)
+        h = torch.relu(third(h))
         x = self.paint(h)
         return x.reshape(*z.shape[:-1], *x.shape[1:])
+
+
+def _normalised(channels: int, batch_norm: bool) -> list[nn.Module]:
+    return [nn.BatchNorm2d(channels)] if batch_norm else []
 
 
 def _quartered(image_shape: Sequence[int]) -> tuple[int, int, int]:

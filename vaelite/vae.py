@@ -210,7 +210,87 @@ class StandardNormal(Prior):
         return super().kl(mean, log_var, z)
 
 
-class VAE(nn.Module):
+class DataModel(nn.Module):
+    """A model of data of one shape: how they are checked, prepared and scored.
+
+    Args:
+        data_shape: shape of one datum, such as ``(784,)`` or ``(1, 28, 28)``.
+        likelihood: ``"bernoulli"``, ``"gaussian"`` (variance 1), or an instance of
+            :class:`Bernoulli` or :class:`Gaussian`.
+
+    Raises:
+        TypeError: if the likelihood is neither a name nor an instance.
+        ValueError: if the likelihood is unknown, or its variance has another shape than a datum.
+    """
+
+    def __init__(self, data_shape: Sequence[int], likelihood: str | Likelihood) -> None:
+        super().__init__()
+        self.data_shape = tuple(data_shape)
+        self.likelihood = _likelihood(likelihood, self.data_shape)
+
+    def log_density(self, x: Tensor, parameters: Tensor) -> Tensor:
+        """Return ln p(x | parameters), summed over features; ``x`` is prepared.
+
+        ``(B, *data_shape), (..., B, *data_shape) -> (..., B)``.
+        """
+        features = self.likelihood.log_density(x, parameters)
+        return features.flatten(-len(self.data_shape)).sum(-1)
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Return data as ``(B, *data_shape)`` in the model's precision.
+
+        Raises:
+            TypeError: if ``x`` is not a tensor of floats, bools or uint8.
+            ValueError: if a datum does not have the model's shape.
+        """
+        x = as_float(x, next(self.parameters()).dtype)
+        shape, wanted = tuple(x.shape[1:]), self.data_shape
+        if x.ndim and shape == wanted:
+            return x
+        same_size = x.ndim and math.prod(shape) == math.prod(wanted)
+        # Never reshape (W, H) into (H, W): one of the two shapes must be flat.
+        if same_size and (len(wanted) == 1 or len(shape) == 1 or wanted == (1, *shape)):
+            return x.reshape(-1, *wanted)
+        raise ValueError(
+            f"data must have shape {_with_batch(wanted)}, as the model has; got {tuple(x.shape)}."
+        )
+
+    def validate(self, data: Tensor) -> None:
+        """Check a whole data set once, before training.
+
+        Args:
+            data: ``(N, ...)``.
+
+        Raises:
+            TypeError: if the data are not a tensor of floats, bools or uint8.
+            ValueError: if there are none, if they do not fit the model's shape, if any is NaN or
+                infinite, if any lies outside the likelihood's support, or if they are bytes that
+                hold nothing but 0 and 1.
+        """
+        self.prepare(data[:1] if isinstance(data, Tensor) and data.ndim else data)
+        if not data.numel():
+            raise ValueError(f"data must not be empty; got shape {tuple(data.shape)}.")
+        if data.dtype == torch.bool:
+            return
+        low, high = (bound.item() for bound in torch.aminmax(data))
+        if data.dtype == torch.uint8:
+            if high == 1:
+                raise ValueError(
+                    "data of type uint8 hold intensities from 0 to 255, but these are all 0 or 1; "
+                    "pass data.bool() or data * 255."
+                )
+            low, high = low / 255, high / 255
+        if not (math.isfinite(low) and math.isfinite(high)):
+            bad = ~torch.isfinite(data)
+            first = bad.flatten(1).any(1).nonzero()[0].item()
+            raise ValueError(
+                f"data must be finite; {int(bad.sum())} values are NaN or infinite, "
+                f"the first in row {first}."
+            )
+        self.likelihood.check(low, high)
+
+
+class VAE(DataModel):
     r"""Variational autoencoder with a diagonal normal posterior.
 
     .. math::
@@ -250,12 +330,10 @@ class VAE(nn.Module):
         prior: Prior | None = None,
         beta: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(data_shape, likelihood)
         self.encoder = encoder
         self.decoder = decoder
         self.latent_dim = latent_dim
-        self.data_shape = tuple(data_shape)
-        self.likelihood = _likelihood(likelihood, self.data_shape)
         self.prior = _prior(prior, latent_dim)
         self.beta = beta
 
@@ -289,7 +367,13 @@ class VAE(nn.Module):
 
     @classmethod
     def conv(
-        cls, image_shape: tuple[int, int, int], latent_dim: int, *, width: int = 32, **options
+        cls,
+        image_shape: tuple[int, int, int],
+        latent_dim: int,
+        *,
+        width: int = 32,
+        batch_norm: bool = False,
+        **options,
     ) -> VAE:
         """Build the convolutional VAE on images.
 
@@ -297,11 +381,12 @@ class VAE(nn.Module):
             image_shape: ``(C, H, W)`` with H and W divisible by four.
             latent_dim: D.
             width: channels at half resolution.
+            batch_norm: normalise over the batch after each hidden layer.
             **options: ``likelihood``, ``prior`` and ``beta``; a subclass may take more.
         """
         check_count("latent_dim", latent_dim)
-        encoder = GaussianEncoder(ConvEncoder(image_shape, 2 * latent_dim, width))
-        decoder = ConvDecoder(latent_dim, image_shape, width)
+        encoder = GaussianEncoder(ConvEncoder(image_shape, 2 * latent_dim, width, batch_norm))
+        decoder = ConvDecoder(latent_dim, image_shape, width, batch_norm)
         return cls(encoder, decoder, latent_dim, image_shape, **options)
 
     # The approximate posterior.
@@ -336,8 +421,7 @@ class VAE(nn.Module):
         return self.encoder(x)
 
     def _log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        features = self.likelihood.log_density(x, self.decode(z))
-        return features.flatten(-len(self.data_shape)).sum(-1)
+        return self.log_density(x, self.decode(z))
 
     # The objective.
 
@@ -411,61 +495,6 @@ class VAE(nn.Module):
         """Encode, and decode the posterior mean: ``(B, ...) -> (B, *data_shape)``."""
         mean, _ = self.encode(x)
         return self.likelihood.mean(self.decode(mean))
-
-    # The data.
-
-    def prepare(self, x: Tensor) -> Tensor:
-        """Return data as ``(B, *data_shape)`` in the model's precision.
-
-        Raises:
-            TypeError: if ``x`` is not a tensor of floats, bools or uint8.
-            ValueError: if a datum does not have the model's shape.
-        """
-        x = as_float(x, next(self.parameters()).dtype)
-        shape, wanted = tuple(x.shape[1:]), self.data_shape
-        if x.ndim and shape == wanted:
-            return x
-        same_size = x.ndim and math.prod(shape) == math.prod(wanted)
-        # Never reshape (W, H) into (H, W): one of the two shapes must be flat.
-        if same_size and (len(wanted) == 1 or len(shape) == 1 or wanted == (1, *shape)):
-            return x.reshape(-1, *wanted)
-        raise ValueError(
-            f"data must have shape {_with_batch(wanted)}, as the model has; got {tuple(x.shape)}."
-        )
-
-    def validate(self, data: Tensor) -> None:
-        """Check a whole data set once, before training.
-
-        Args:
-            data: ``(N, ...)``.
-
-        Raises:
-            TypeError: if the data are not a tensor of floats, bools or uint8.
-            ValueError: if there are none, if they do not fit the model's shape, if any is NaN or
-                infinite, if any lies outside the likelihood's support, or if they are bytes that
-                hold nothing but 0 and 1.
-        """
-        self.prepare(data[:1] if isinstance(data, Tensor) and data.ndim else data)
-        if not data.numel():
-            raise ValueError(f"data must not be empty; got shape {tuple(data.shape)}.")
-        if data.dtype == torch.bool:
-            return
-        low, high = (bound.item() for bound in torch.aminmax(data))
-        if data.dtype == torch.uint8:
-            if high == 1:
-                raise ValueError(
-                    "data of type uint8 hold intensities from 0 to 255, but these are all 0 or 1; "
-                    "pass data.bool() or data * 255."
-                )
-            low, high = low / 255, high / 255
-        if not (math.isfinite(low) and math.isfinite(high)):
-            bad = ~torch.isfinite(data)
-            first = bad.flatten(1).any(1).nonzero()[0].item()
-            raise ValueError(
-                f"data must be finite; {int(bad.sum())} values are NaN or infinite, "
-                f"the first in row {first}."
-            )
-        self.likelihood.check(low, high)
 
 
 class Draw(NamedTuple):

@@ -38,7 +38,7 @@ ROOMS = (
     ("Independent subspaces", "isa", ["vaelite.isa"]),
     ("The factorial mixture prior", "factorial_mixture", ["vaelite.factorial_mixture"]),
     ("The optimal prior", "optimal_prior", ["vaelite.optimal_prior"]),
-    ("Cross-population autoencoders", "cpvae", ["vaelite.cpvae"]),
+    ("Cross-population autoencoders", "cpvae", ["vaelite.cpvae", "vaelite.contrastive"]),
     ("Many aspects", "factvae", ["vaelite.factvae"]),
     ("Experiments", "experiments", ["vaelite.experiments"]),
     (

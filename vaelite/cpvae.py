@@ -1,0 +1,658 @@
+r"""The cross-population VAE: what several populations share, and what each has for itself.
+
+A datum of population k is generated from two codes, one decoder for all populations and one for
+its own (the paper's eq. 1):
+
+.. math::
+    z \sim \mathcal N(0, I), \quad t \sim \mathcal N(0, I), \quad
+    x_k \mid z, t \sim \mathcal N\big(g(f_s(z), f_k(t)), \Psi\big), \quad g(a, b) = a + b
+
+The module follows the paper's equations: the model (eq. 1), the encoders (eq. 2), the objectives
+(eq. 3, 4 and 6), the likelihood of a population (eq. 7 and 8), a further task (section 4.4).
+
+Source: "Isolating latent structure with cross-population variational autoencoders", anonymous
+manuscript under double-blind review; its equations, sections and appendices are cited here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vaelite import gaussian
+from vaelite._validation import check_count
+from vaelite.nets import MLP, Activation, ConvDecoder, ConvEncoder
+from vaelite.vae import DataModel, Gaussian, Likelihood, Prior, StandardNormal
+
+PARTS = ("both", "shared", "private")
+
+
+class CPVAE(DataModel):
+    r"""Cross-population variational autoencoder.
+
+    .. math::
+        \mathcal L + \lambda \sum_k n_k \big( I_q(x_k; t_k) - I_q(x_{-k}; \tilde t_k) \big)
+
+    with the ELBO :math:`\mathcal L` of the paper's eq. 3, and the informations of its eq. 4 as
+    eq. 6 writes them.  :math:`\lambda = 1` is the paper's J, :math:`\lambda = 0` its eq. 3, the
+    structure alone.
+
+    It is trained on one data set for each population::
+
+        fit(model, Unpaired(x_1, ..., x_K), batch_size=64, ...)
+
+    All data of a step go through the trunk together, whatever their population; so if the trunk
+    has batch normalisation, its statistics are those of the mixture.  The paper does not say.
+
+    Args:
+        trunk: the part of the inference network that all codes share, ``(B, *data_shape) ->
+            (B, trunk_dim)``.
+        trunk_dim: size of its output.
+        shared_decoder: :math:`f_s`, ``(..., D_s) -> (..., *data_shape)``.
+        private_decoders: :math:`f_k`, K modules ``(..., D_t) -> (..., *data_shape)``.
+        shared_dim: D_s.
+        private_dim: D_t, of every population.
+        data_shape: shape of one datum.
+        likelihood: by default a normal around :math:`g`, whose one variance is learned.
+        prior: of the shared code, by default N(0, I).  That of the private codes is N(0, I).
+        aggregate: g.  A part is decoded alone as :math:`g(f_s(z), 0)` or :math:`g(0, f_k(t))`.
+        sizes: :math:`n_k`, the populations' numbers of data; by default those of each batch.
+        mutual_information: :math:`\lambda`, an attribute that may change during training.
+        alpha: weight of the cross term of the paper's eq. 6, an attribute that may change too.
+
+    Raises:
+        ValueError: if there are fewer than two populations, a size is not positive, or the prior
+            has another dimension than the shared code.
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        trunk_dim: int,
+        shared_decoder: nn.Module,
+        private_decoders: Sequence[nn.Module],
+        shared_dim: int,
+        private_dim: int,
+        data_shape: Sequence[int],
+        *,
+        likelihood: str | Likelihood | None = None,
+        prior: Prior | None = None,
+        aggregate: Callable[[Tensor, Tensor], Tensor] = torch.add,
+        sizes: Sequence[int] | None = None,
+        mutual_information: float = 1.0,
+        alpha: float = 1.0,
+    ) -> None:
+        super().__init__(data_shape, Gaussian(learned=True) if likelihood is None else likelihood)
+        self.populations = len(private_decoders)
+        if self.populations < 2:
+            raise ValueError(f"a CPVAE needs two populations or more; got {self.populations}.")
+        self.shared_dim = check_count("shared_dim", shared_dim)
+        self.private_dim = check_count("private_dim", private_dim)
+        self.sizes = None if sizes is None else _check_sizes(sizes, self.populations)
+        self.trunk = trunk
+        self.shared_head = nn.Linear(trunk_dim, 2 * shared_dim)
+        self.private_heads = nn.Linear(trunk_dim, self.populations * 2 * private_dim)
+        self.shared_decoder = shared_decoder
+        self.private_decoders = nn.ModuleList(private_decoders)
+        self.prior = StandardNormal(shared_dim) if prior is None else prior
+        if self.prior.dim != shared_dim:
+            raise ValueError(f"prior has dimension {self.prior.dim}; the shared code {shared_dim}.")
+        self.aggregate = aggregate
+        self.mutual_information = mutual_information
+        self.alpha = alpha
+
+    @classmethod
+    def mlp(
+        cls,
+        populations: int,
+        data_dim: int,
+        hidden: int | Sequence[int],
+        shared_dim: int,
+        private_dim: int,
+        *,
+        activation: Activation = nn.ReLU,
+        **options,
+    ) -> CPVAE:
+        """Build a CPVAE on flat data.
+
+        Args:
+            populations: K.
+            data_dim: number of features.
+            hidden: sizes of the trunk's layers; each decoder has them in reverse.
+            shared_dim: D_s.
+            private_dim: D_t.
+            activation: what makes the module after a hidden layer.
+            **options: of :class:`CPVAE`.
+        """
+        check_count("populations", populations)
+        hidden = list(hidden) if isinstance(hidden, Sequence) else [hidden]
+        trunk = nn.Sequential(MLP(data_dim, hidden[:-1], hidden[-1], activation), activation())
+
+        def decoder(dim: int) -> nn.Module:
+            return MLP(dim, hidden[::-1], data_dim, activation)
+
+        private = [decoder(private_dim) for _ in range(populations)]
+        parts = (trunk, hidden[-1], decoder(shared_dim), private, shared_dim, private_dim)
+        return cls(*parts, (data_dim,), **options)
+
+    @classmethod
+    def conv(
+        cls,
+        populations: int,
+        image_shape: tuple[int, int, int],
+        shared_dim: int,
+        private_dim: int,
+        *,
+        width: int = 32,
+        batch_norm: bool = True,
+        **options,
+    ) -> CPVAE:
+        """Build the convolutional CPVAE: strided, with batch normalisation and residual skips.
+
+        Args:
+            populations: K.
+            image_shape: ``(C, H, W)`` with H and W divisible by four.
+            shared_dim: D_s.
+            private_dim: D_t.
+            width: channels at half resolution.
+            batch_norm: as the paper has it; off for comparisons.
+            **options: of :class:`CPVAE`.
+        """
+        check_count("populations", populations)
+        features = 16 * width
+        trunk = nn.Sequential(ConvEncoder(image_shape, features, width, batch_norm), nn.ReLU())
+
+        def decoder(dim: int) -> nn.Module:
+            return ConvDecoder(dim, image_shape, width, batch_norm)
+
+        private = [decoder(private_dim) for _ in range(populations)]
+        parts = (trunk, features, decoder(shared_dim), private, shared_dim, private_dim)
+        return cls(*parts, image_shape, **options)
+
+    # The model, eq. 1.
+
+    def decode(self, z: Tensor, t: Tensor, population: int) -> Tensor:
+        """Return the likelihood's parameters, ``(..., D_s), (..., D_t) -> (..., *data_shape)``."""
+        return self.aggregate(self.shared_decoder(z), self.private_decoders[population](t))
+
+    def decode_part(self, z: Tensor, t: Tensor, population: int, part: str = "both") -> Tensor:
+        """Return the same, where ``part`` is ``shared`` or ``private`` without the other decoder.
+
+        What a sum of decoders cannot tell is on which side a constant image lies.
+
+        Raises:
+            ValueError: if there is no such part or population.
+        """
+        if part not in PARTS:
+            raise ValueError(f"part is {part!r}; it must be one of {', '.join(PARTS)}.")
+        self._check_population(population)
+        if part == "both":
+            return self.decode(z, t, population)
+        if part == "shared":
+            image = self.shared_decoder(z)
+            return self.aggregate(image, torch.zeros_like(image))
+        image = self.private_decoders[population](t)
+        return self.aggregate(torch.zeros_like(image), image)
+
+    @torch.no_grad()
+    def sample(self, count: int, population: int, part: str = "both") -> Tensor:
+        """Draw codes from the priors and decode them: ``(count, *data_shape)`` means of p(x|z, t).
+
+        Args:
+            count: how many.
+            population: k, from 0.
+            part: as in :meth:`decode_part` (figures 6 and 7 of the paper: ``both``, ``private``).
+        """
+        z = self.prior.sample(count)
+        t = torch.randn(count, self.private_dim, dtype=z.dtype, device=z.device)
+        return self.likelihood.mean(self.decode_part(z, t, population, part))
+
+    # The encoders, eq. 2.
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return mean and log variance of q(z|x), and of every population's q_k(t|x).
+
+        Returns:
+            ``(B, D_s)`` twice and ``(K, B, D_t)`` twice.  Row k of the private ones is what
+            population k's encoder makes of x, whether or not x is of population k.
+        """
+        return self._encode(self.prepare(x))
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        features = self.trunk(x)
+        mean, log_var = self.shared_head(features).chunk(2, -1)
+        private = self.private_heads(features).unflatten(-1, (self.populations, 2, -1))
+        private_mean, private_log_var = private.movedim(0, -2).unbind(1)  # (K, 2, B, D_t)
+        return mean, log_var, private_mean, private_log_var
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, population: int, part: str = "both") -> Tensor:
+        """Encode as a member of a population, and decode the posterior means.
+
+        Another population's number shows what its decoder makes of the same x (figure 4).
+
+        Args:
+            x: ``(B, ...)``.
+            population: k, from 0: whose private encoder and decoder.
+            part: as in :meth:`decode_part` (figure 2).
+
+        Returns:
+            ``(B, *data_shape)``.
+        """
+        self._check_population(population)
+        z, _, t, _ = self.encode(x)
+        return self.likelihood.mean(self.decode_part(z, t[population], population, part))
+
+    # The objective, eq. 3, 4 and 6.
+
+    def loss(
+        self, batch: Sequence[Tensor], noise: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        r"""Return what is minimised and its parts, in nats a datum.
+
+        .. math::
+            \tfrac1N \big(- \text{reconstruction} + \text{shared KL}
+            + (1 - \lambda) \, \text{private KL} + \lambda \alpha \, \text{cross KL}\big)
+
+        Args:
+            batch: K tensors ``(B_k, ...)``, one for each population.
+            noise: standard normal draws ``(B_1 + ... + B_K, D_s + D_t)``; by default fresh ones.
+
+        Returns:
+            The scalar, and the parts ``reconstruction`` (the negative log-likelihood at one
+            sample), ``shared_kl``, ``private_kl`` and ``cross_kl``.
+        """
+        terms = objective_terms(self, batch, self.sizes, self.alpha, noise=noise)
+        return self._weighed(terms, sum(self.sizes or map(len, batch)))
+
+    def _weighed(self, terms: ObjectiveTerms, total: int) -> tuple[Tensor, dict[str, Tensor]]:
+        weight = self.mutual_information
+        parts = {
+            "reconstruction": -terms.reconstruction / total,
+            "shared_kl": terms.shared_kl / total,
+            "private_kl": terms.private_kl / total,
+            "cross_kl": terms.cross_kl / total,
+        }
+        loss = parts["reconstruction"] + parts["shared_kl"]
+        loss = loss + (1 - weight) * parts["private_kl"]
+        return loss + weight * self.alpha * parts["cross_kl"], parts
+
+    def validate(self, data: Sequence[Tensor]) -> None:
+        """Check all populations' data once, before training.
+
+        Raises:
+            TypeError: if the data are not one tensor for each population.
+            ValueError: if ``sizes`` were given and are others, or data are unfit for the model.
+        """
+        _check_batches(self, data)
+        found = tuple(len(x) for x in data)
+        if self.sizes is not None and self.sizes != found:
+            raise ValueError(f"sizes are {self.sizes}, but the populations have {found} data.")
+        for x in data:
+            super().validate(x)
+
+    # The likelihood of a population, eq. 7 and 8.
+
+    def log_weights(self, batch: tuple[Tensor, Tensor], samples: int) -> Tensor:
+        r"""Draw log importance weights under each datum's own population.
+
+        .. math::
+            \ln w_s = \ln p(x \mid z_s, t_s) + \ln \frac{p(z_s)}{q(z_s \mid x)}
+            + \ln \frac{p(t_s)}{q_k(t_s \mid x)}
+
+        Args:
+            batch: data ``(B, ...)`` and their populations ``(B,)``, integers from 0.
+            samples: S.
+
+        Returns:
+            ``(S, B)``.
+        """
+        x, population = batch
+        x = self.prepare(x)
+        z, log_ratio, t, private_log_ratio = self._samples(x, samples)
+        weights = torch.empty_like(log_ratio)
+        for k in population.unique().tolist():
+            self._check_population(k)
+            rows = (population == k).nonzero().squeeze(1)
+            images = self.decode(z[:, rows], t[k][:, rows], k)
+            weights[:, rows] = self.log_density(x[rows], images)
+            weights[:, rows] += log_ratio[:, rows] + private_log_ratio[k][:, rows]
+        return weights
+
+    def _samples(self, x: Tensor, samples: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Draw codes from all encoders, with ln p/q of each.
+
+        Returns:
+            z ``(S, B, D_s)``, its ratio ``(S, B)``, t ``(K, S, B, D_t)``, its ratio ``(K, S, B)``.
+        """
+        mean, log_var, private_mean, private_log_var = self._encode(x)
+        noise = torch.randn(samples, *mean.shape, dtype=mean.dtype, device=mean.device)
+        z = gaussian.reparameterize(mean, log_var, noise)
+        log_ratio = self.prior.log_prob(z) - gaussian.log_density(z, mean, log_var)
+        private_mean, private_log_var = private_mean.unsqueeze(1), private_log_var.unsqueeze(1)
+        shape = (self.populations, samples, *private_mean.shape[2:])
+        t = private_mean + (0.5 * private_log_var).exp() * torch.randn(
+            shape, dtype=mean.dtype, device=mean.device
+        )
+        standard = torch.zeros_like(t)
+        private_log_ratio = gaussian.log_density(t, standard, standard)
+        private_log_ratio -= gaussian.log_density(t, private_mean, private_log_var)
+        return z, log_ratio, t, private_log_ratio
+
+    def _check_population(self, population: int) -> None:
+        if not 0 <= population < self.populations:
+            raise ValueError(
+                f"population must be between 0 and {self.populations - 1}; got {population!r}."
+            )
+
+
+class ObjectiveTerms(NamedTuple):
+    """The terms of the paper's eq. 6, and of its eq. 3; totals over the data, in nats.
+
+    ``objective`` is reconstruction - shared_kl - alpha cross_kl, ``elbo`` reconstruction -
+    shared_kl - private_kl.
+    """
+
+    reconstruction: Tensor
+    shared_kl: Tensor
+    cross_kl: Tensor
+    private_kl: Tensor
+    objective: Tensor
+    elbo: Tensor
+
+
+def objective_terms(
+    model: CPVAE,
+    batches: Sequence[Tensor],
+    sizes: Sequence[int] | None = None,
+    alpha: float = 1.0,
+    *,
+    noise: Tensor | None = None,
+) -> ObjectiveTerms:
+    r"""Evaluate the paper's eq. 6, term by term.
+
+    Let :math:`D_{kj}` be the mean of :math:`\mathrm{KL}(q_k(t \mid x) \,\|\, p(t))` over the data x
+    of population j.  Then
+
+    .. math::
+        \text{private KL} = \sum_k n_k D_{kk}, \qquad
+        \text{cross KL} = \sum_k \frac{n_k}{K - 1} \sum_{j \ne k} D_{kj},
+
+    so the diagonal of D belongs to eq. 3, everything off it to eq. 6.  With unequal sizes eq. 6 is
+    not quite eq. 4, whose :math:`I_q(x_{-k}; \tilde t_k)` weighs the others by their sizes.
+
+    Args:
+        model: the model.
+        batches: K tensors ``(B_k, ...)``: all data of a population, or a batch that stands for it.
+        sizes: :math:`n_k`, by default the :math:`B_k`.
+        alpha: weight of the cross term in ``objective``.
+        noise: standard normal draws ``(B_1 + ... + B_K, D_s + D_t)``; by default fresh ones.
+
+    Returns:
+        Totals over the data, at one sample of the codes of each datum.
+
+    Raises:
+        TypeError: if ``batches`` are not one tensor for each population.
+        ValueError: if there are not K positive sizes, or a batch does not fit the model.
+    """
+    _check_batches(model, batches)
+    sizes = None if sizes is None else _check_sizes(sizes, model.populations)
+    return _terms(model, batches, sizes, alpha, noise)
+
+
+def _terms(
+    model: CPVAE,
+    batches: Sequence[Tensor],
+    sizes: Sequence[int] | None,
+    alpha: float,
+    noise: Tensor | None,
+) -> ObjectiveTerms:
+    """Evaluate the terms for the first ``len(batches)`` populations, as if there were no others."""
+    rows = [len(x) for x in batches]
+    sizes = rows if sizes is None else sizes
+    x = torch.cat([model.prepare(one) for one in batches])
+    mean, log_var, private_mean, private_log_var = model._encode(x)
+    if noise is None:
+        columns = model.shared_dim + model.private_dim
+        noise = torch.randn(len(x), columns, dtype=mean.dtype, device=mean.device)
+    z_noise, t_noise = noise.split([model.shared_dim, model.private_dim], -1)
+    z = gaussian.reparameterize(mean, log_var, z_noise)
+    shared = model.shared_decoder(z)
+    shared_kl = model.prior.kl(mean, log_var, z)  # (B,)
+    present = slice(len(batches))
+    private_mean, private_log_var = private_mean[present], private_log_var[present]
+    kl = gaussian.kl_standard_normal(private_mean, private_log_var)  # (K, B): each encoder, all x
+    table = torch.stack([part.mean(1) for part in kl.split(rows, 1)], 1)  # D, (K, K)
+
+    reconstructions = []
+    start = 0
+    for k, count in enumerate(rows):
+        own = slice(start, start + count)
+        t = gaussian.reparameterize(private_mean[k, own], private_log_var[k, own], t_noise[own])
+        image = model.aggregate(shared[own], model.private_decoders[k](t))
+        reconstructions.append(model.log_density(x[own], image).mean())
+        start += count
+
+    others = len(batches) - 1
+    reconstruction = sum(n * value for n, value in zip(sizes, reconstructions, strict=True))
+    shared_total = sum(
+        n * part.mean() for n, part in zip(sizes, shared_kl.split(rows), strict=True)
+    )
+    own_kl = table.diagonal()
+    private_total = sum(n * own_kl[k] for k, n in enumerate(sizes))
+    cross = (table.sum(1) - own_kl) / others
+    cross_total = sum(n * cross[k] for k, n in enumerate(sizes))
+    return ObjectiveTerms(
+        reconstruction,
+        shared_total,
+        cross_total,
+        private_total,
+        objective=reconstruction - shared_total - alpha * cross_total,
+        elbo=reconstruction - shared_total - private_total,
+    )
+
+
+def anneal(epoch: float) -> float:
+    """Return the paper's weight of the cross term in an epoch: min(1.1^e, 1000) (appendix B.1).
+
+    It is 2.6 in epoch 10, and reaches 1000 in epoch 73.
+    """
+    return min(1.1**epoch, 1000.0) if epoch < 100 else 1000.0
+
+
+class ClassEvidence(NamedTuple):
+    """What each population's model says of each datum; ``(B, K)`` all.
+
+    Attributes:
+        log_likelihood: the importance-sampled ln p(x | population k), nats.
+        effective_samples: (sum of weights)^2 / (sum of their squares), between 1 and S.
+        reconstruction: the mean of ln p(x | z, t) over the samples, nats; the likelihood's part
+            that the codes' prior has no say in.
+    """
+
+    log_likelihood: Tensor
+    effective_samples: Tensor
+    reconstruction: Tensor
+
+
+@torch.no_grad()
+def class_log_likelihoods(
+    model: CPVAE, x: Tensor, samples: int = 100, chunk: int | None = None
+) -> ClassEvidence:
+    r"""Score data under every population (the paper's eq. 7 and 8).
+
+    .. math::
+        \ln \hat p_k(x) = \ln \frac1S \sum_s p(x \mid z_s, t_{ks})
+        \frac{p(z_s)}{q(z_s \mid x)} \frac{p(t_{ks})}{q_k(t_{ks} \mid x)}
+
+    Each population's own encoder and decoder take part in its own score, at as many samples.  The
+    samples of the shared code, and what the shared decoder makes of them, serve all populations.
+    The most likely population is the class.  Evaluated in ``eval()`` mode, which is restored.
+
+    Args:
+        model: the model.
+        x: ``(B, ...)``.
+        samples: S.
+        chunk: how many pairs of a datum and a sample to decode at once; the default takes a few
+            megabytes.  A smaller one saves memory and draws other random numbers.
+
+    Raises:
+        ValueError: if ``samples`` or ``chunk`` is not positive, or the data are unfit.
+    """
+    check_count("samples", samples)
+    DataModel.validate(model, x)
+    if chunk is None:
+        chunk = max(1, 2**20 // math.prod(model.data_shape))
+    check_count("chunk", chunk)
+    at_once = min(samples, chunk)
+    was_training = model.training
+    model.eval()
+    try:
+        scored = [
+            _score(model, model.prepare(block), samples, at_once)
+            for block in x.split(max(1, chunk // at_once))
+        ]
+    finally:
+        model.train(was_training)
+    return ClassEvidence(*(torch.cat(part) for part in zip(*scored, strict=True)))
+
+
+def _score(model: CPVAE, x: Tensor, samples: int, at_once: int) -> ClassEvidence:
+    totals = torch.full((2, len(x), model.populations), -torch.inf, dtype=x.dtype, device=x.device)
+    reconstruction = torch.zeros_like(totals[0])
+    for start in range(0, samples, at_once):
+        count = min(at_once, samples - start)
+        z, log_ratio, t, private_log_ratio = model._samples(x, count)
+        shared = model.shared_decoder(z)
+        for k, decoder in enumerate(model.private_decoders):
+            log_density = model.log_density(x, model.aggregate(shared, decoder(t[k])))  # (S, B)
+            weights = log_density + log_ratio + private_log_ratio[k]
+            part = torch.stack([weights.logsumexp(0), (2 * weights).logsumexp(0)])
+            totals[:, :, k] = torch.logaddexp(totals[:, :, k], part)
+            reconstruction[:, k] += log_density.sum(0)
+    return ClassEvidence(
+        totals[0] - math.log(samples), (2 * totals[0] - totals[1]).exp(), reconstruction / samples
+    )
+
+
+class FirstTasks(nn.Module):
+    """A CPVAE of which only the first populations are there yet (section 4.4, first phase).
+
+    Trained by ``fit(FirstTasks(model, 2), Unpaired(x_1, x_2), ...)``; the model itself is changed,
+    in place.  The loss is the model's, as if it had no further population.
+
+    Args:
+        model: the model.
+        populations: how many are there, from two to K.
+
+    Raises:
+        ValueError: if there are not as many.
+    """
+
+    def __init__(self, model: CPVAE, populations: int) -> None:
+        super().__init__()
+        if not 2 <= populations <= model.populations:
+            raise ValueError(
+                f"populations must be between 2 and {model.populations}; got {populations!r}."
+            )
+        self.model = model
+        self.populations = populations
+
+    def validate(self, data: Sequence[Tensor]) -> None:
+        """Check the populations' data once, before training."""
+        _check_batches(self, data)
+        for x in data:
+            DataModel.validate(self.model, x)
+
+    def loss(self, batch: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its parts as :meth:`CPVAE.loss` does."""
+        model = self.model
+        terms = _terms(model, batch, None, model.alpha, None)
+        return model._weighed(terms, sum(map(len, batch)))
+
+
+class NewTask(nn.Module):
+    """A CPVAE that learns one more population, by the ELBO alone (section 4.4, second phase).
+
+    Trained by ``fit(NewTask(model, 3), x, ...)`` on that population's data; the model itself is
+    changed, in place.  Other populations' encoder heads and decoders are left as they are, those
+    of the heads exactly, since a fresh Adam does not move what has no gradient.
+
+    Args:
+        model: the model, with a private part for the new population.
+        population: k, from 0.
+        train_shared: go on training what the populations share, as the paper does.  Otherwise
+            trunk, shared head, shared decoder and noise stay as they are, their batch statistics
+            too, and earlier populations lose nothing, by construction.
+
+    Raises:
+        ValueError: if there is no such population.
+    """
+
+    def __init__(self, model: CPVAE, population: int, *, train_shared: bool = True) -> None:
+        super().__init__()
+        model._check_population(population)
+        self.model = model
+        self.population = population
+        self.train_shared = train_shared
+        for k, decoder in enumerate(model.private_decoders):
+            decoder.requires_grad_(k == population)
+        for part in (model.trunk, model.shared_head, model.shared_decoder, model.likelihood):
+            part.requires_grad_(train_shared)
+
+    def train(self, mode: bool = True) -> NewTask:
+        """Set the mode, except of what stays as it is."""
+        super().train(mode)
+        if not self.train_shared:
+            self.model.trunk.eval()
+            self.model.shared_decoder.eval()
+        return self
+
+    def validate(self, data: Tensor) -> None:
+        """Check the population's data once, before training."""
+        DataModel.validate(self.model, data)
+
+    def loss(self, batch: Tensor, noise: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the negative ELBO of one population and its parts, in nats a datum.
+
+        Args:
+            batch: ``(B, ...)`` data of the population.
+            noise: ``(B, D_s + D_t)``, by default fresh.
+        """
+        model, k = self.model, self.population
+        x = model.prepare(batch)
+        mean, log_var, private_mean, private_log_var = model._encode(x)
+        if noise is None:
+            columns = model.shared_dim + model.private_dim
+            noise = torch.randn(len(x), columns, dtype=x.dtype, device=x.device)
+        z_noise, t_noise = noise.split([model.shared_dim, model.private_dim], -1)
+        z = gaussian.reparameterize(mean, log_var, z_noise)
+        t = gaussian.reparameterize(private_mean[k], private_log_var[k], t_noise)
+        parts = {
+            "reconstruction": -model.log_density(x, model.decode(z, t, k)).mean(),
+            "shared_kl": model.prior.kl(mean, log_var, z).mean(),
+            "private_kl": gaussian.kl_standard_normal(private_mean[k], private_log_var[k]).mean(),
+        }
+        return sum(parts.values()), parts
+
+
+def _check_sizes(sizes: Sequence[int], populations: int) -> tuple[int, ...]:
+    if len(sizes) != populations:
+        raise ValueError(f"sizes must be one for each of {populations} populations; got {sizes}.")
+    return tuple(check_count("a size of sizes", size) for size in sizes)
+
+
+def _check_batches(model: CPVAE | FirstTasks, batches: Sequence[Tensor]) -> None:
+    tensors = isinstance(batches, (tuple, list)) and all(isinstance(x, Tensor) for x in batches)
+    if not tensors or len(batches) != model.populations:
+        found = f"{len(batches)} of them" if tensors else type(batches).__name__
+        raise TypeError(
+            f"data must be one tensor for each of the {model.populations} populations, to train on "
+            f"in vaelite.batches.Unpaired; got {found}."
+        )
+    if not all(x.ndim and len(x) for x in batches):
+        raise ValueError("every population must have data; got an empty one.")
