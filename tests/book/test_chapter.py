@@ -41,3 +41,18 @@ def test_source_with_docstrings():
 def test_table_rows_must_fit_the_header():
     with pytest.raises(ValueError, match="a row has 1 cells, the header 2"):
         chapter.table([["only"]], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (-0.0004, "+.3f", "0.000"),
+        (0.0004, "+.3f", "0.000"),
+        (-0.0004, ".0%", "0%"),
+        (-0.0006, "+.3f", "−0.001"),
+        (10.0, "+.1f", "+10.0"),
+        (-20, "d", "−20"),
+    ],
+)
+def test_a_zero_has_no_sign_and_a_minus_is_one(value, form, text):
+    assert chapter.number(value, form) == text

@@ -1,8 +1,11 @@
 """Explorable figures in a headless browser, with the network cut."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from playwright.sync_api import Locator
 from sklearn.datasets import load_digits
 from torch import nn
@@ -583,6 +586,21 @@ def test_figures_take_the_colours_of_a_dark_page(open_page, violations):
     page.evaluate("document.documentElement.dataset.theme = 'light'")
     page.wait_for_function("document.querySelector('.explore').dataset.shade === 'light'")
     assert pictures(page) == light
+
+
+def test_what_is_drawn_and_what_is_decoded_look_alike_in_the_dark(open_page):
+    lower = Drawing(8, "Draw", {"lower half": np.tri(8)})
+    html, _ = live(lambda ink: Panel(image=1 - ink, title="decoded"), ink=lower)
+    page = open_page(page_of(html))
+    pictures(page)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_function("document.querySelector('.explore').dataset.shade === 'dark'")
+    seen = []
+    for canvas in page.locator("canvas").all():
+        shot = np.asarray(Image.open(BytesIO(canvas.screenshot())).convert("L"), dtype=int)
+        row, column = (side // 2 for side in shot.shape)
+        seen.append((shot[row + 12, column - 12], shot[row - 12, column + 12]))
+    np.testing.assert_array_equal(seen, [(0, 255), (0, 255)])  # ink is black, paper white
 
 
 def test_without_a_theme_the_ground_or_the_system_decides(open_page):

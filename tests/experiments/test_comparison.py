@@ -108,7 +108,7 @@ def test_difference_rows_go_through_all_rivals_before_the_next_beta(results):
     assert rows[0][1].startswith("+0.040 [")
     assert rows[0][2] == "−0.50 [−0.50, −0.50], 4 pairs"
     assert rows[2][1:] == ["not run yet"] * 2
-    assert rows[3][1:] == ["+0.000 [+0.000, +0.000], 2 pairs", "+0.00 [+0.00, +0.00], 2 pairs"]
+    assert rows[3][1:] == ["0.000 [0.000, 0.000], 2 pairs", "0.00 [0.00, 0.00], 2 pairs"]
 
 
 def test_summaries(results):

@@ -1,4 +1,4 @@
-"""What every chapter needs to show: source that cannot drift, and tables."""
+"""What every chapter needs to show: source that cannot drift, tables, and numbers as text."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ def source(object: Callable, *, docstrings: bool = False) -> str:
     if not docstrings:
         text = re.sub(r'\n[ \t]*r?"""(?:.|\n)*?"""[ \t]*(?=\n)', "", text)
     return text
+
+
+def number(value: float, form: str) -> str:
+    """Return a number in one of Python's formats, with a real minus and no sign before a zero."""
+    text = f"{value:{form}}"
+    if not text.strip("+-0.%"):
+        text = text.lstrip("+-")
+    return text.replace("-", "−")
 
 
 def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vaelite.book import figures
+from vaelite.book.chapter import number
 from vaelite.book.explore import Curve, Panel, Points
 
 CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 49)), np.sin(np.linspace(0, 2 * np.pi, 49))])
@@ -112,7 +113,7 @@ def telescope(
         for k in range(3)
     ]
     text = ", ".join(
-        f"{name} {step:+.2f}"
+        f"{name} {number(step, '+.2f')}"
         for name, step in zip(("information", "correlation", "dimension-wise"), steps, strict=True)
     )
     return [

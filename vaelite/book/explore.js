@@ -23,8 +23,8 @@
     const n = digits === undefined ? 6 : Number(digits);
     let text = kind === "f" ? x.toFixed(n) : kind === "%" ? `${(100 * x).toFixed(n)}%`
       : kind === "d" ? String(Math.round(x)) : String(Number(x.toPrecision(n || 1)));
-    if (!parseFloat(text)) text = text.replace("-", "");
-    return (plus && x >= 0 ? "+" : "") + text.replace("-", "\u2212");
+    if (!parseFloat(text)) return text.replace("-", "");
+    return (plus && x > 0 ? "+" : "") + text.replace("-", "\u2212");
   };
 
   // About `count` round numbers from low to high, each with its text.
@@ -206,7 +206,7 @@
     return [node, (states) => boxes.forEach((box, i) => { box.checked = Boolean(states[i]); })];
   };
 
-  // A pad: strokes in units of its side; `ink` brings them to the form of the training images.
+  // A pad, black on white like every image: strokes in units of its side; `ink` brings them to the form of the training images.
   const pad = ({ label, size, box, stroke, start, examples }, change) => {
     const images = Object.fromEntries(Object.entries(examples)
       .map(([name, text]) => [name, [...inflated(text)].map((level) => level / 255)]));
@@ -286,23 +286,22 @@
       change();
     });
     for (const name of ["focus", "blur"]) canvas.addEventListener(name, () => change());
-    const show = (colours) => {
+    const show = () => {
       const side = canvas.clientWidth, ratio = window.devicePixelRatio || 1;
       Object.assign(canvas, { width: Math.round(side * ratio), height: Math.round(canvas.clientHeight * ratio) });
       const pen = canvas.getContext("2d"), mask = new ImageData(size, size);
       pen.scale(ratio, ratio);
       pen.imageSmoothingEnabled = false;
-      const [red, green, blue] = parts(colours.ink);
       if (example !== null) {
-        images[example].forEach((level, i) => mask.data.set([red, green, blue, 255 * level], 4 * i));
+        images[example].forEach((level, i) => mask.data.set([0, 0, 0, 255 * level], 4 * i));
         fine.getContext("2d").clearRect(0, 0, FINE * size, FINE * size);
         fine.getContext("2d").putImageData(mask, 0, 0);
         pen.drawImage(fine, 0, 0, size, size, 0, 0, side, canvas.clientHeight);
       }
-      pen.strokeStyle = colours.ink;
+      pen.strokeStyle = "black";
       path(pen, strokes, side, 0, 0, side * stroke / size);
       if (document.activeElement === canvas && canvas.matches(":focus-visible")) {
-        Object.assign(pen, { strokeStyle: colours.axis, fillStyle: colours.axis, lineWidth: 2 });
+        Object.assign(pen, { strokeStyle: "gray", fillStyle: "gray", lineWidth: 2 });
         pen.beginPath();
         pen.arc(cursor[0] * side, cursor[1] * side, 6, 0, 2 * Math.PI);
         pen[down ? "fill" : "stroke"]();

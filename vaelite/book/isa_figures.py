@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vaelite.book import figures
+from vaelite.book.chapter import number
 from vaelite.book.explore import Curve, Panel, Points
 
 
@@ -125,7 +126,7 @@ def seeds_and_intervals(intervals: np.ndarray, count: int, matters: float) -> Pa
         ylabel="difference in MIG",
         xlim=(3, len(intervals) + 2),
         ylim=(-0.45, 0.45),
-        text=f"{count} pairs: {low:+.3f} to {high:+.3f}",
+        text=f"{count} pairs: {number(low, '+.3f')} to {number(high, '+.3f')}",
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaelite.book.chapter import number
 from vaelite.book.explore import (
     Control,
     Curve,
@@ -445,7 +446,7 @@ def explore_width_of_q(rng: np.random.Generator, draws: int = 20_480, **about: s
             xlabel="log₂ S",
             ylabel="nats above log p(x)",
             ylim=(-4, 0.2),
-            text=f"at S = 1024: {round(bounds[-1], 3) + 0.0:.3f} nats",
+            text=f"at S = 1024: {number(bounds[-1], '.3f')} nats",
         )
         share = Panel(
             curves=[

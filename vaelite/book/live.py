@@ -27,6 +27,7 @@ from scipy import special
 from torch import nn
 from torch.nn import functional
 
+from vaelite.book.chapter import number
 from vaelite.nets import ConvDecoder, GaussianEncoder
 
 MAX_NETWORK_BYTES = 60_000  # of base64, which turns a half float's two bytes into 8/3
@@ -197,10 +198,10 @@ def written(text: str, *, at_start: bool = False) -> list[Any]:
     """
     pieces = _MARK.split(text)  # text, number, form, text, ...
     found: list[Any] = [pieces[0]]
-    for number, form, after in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
-        expression = _written[int(number)]
+    for key, form, after in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+        expression = _written[int(key)]
         value = float(expression.value)
-        shown = f"{round(value) if form == 'd' else value:{form}}".replace("-", "\u2212")
+        shown = number(round(value) if form == "d" else value, form)
         found += [shown if at_start else (expression, form), after]
     return found
 

@@ -35,6 +35,7 @@ from matplotlib.patches import Patch
 
 from vaelite import claims
 from vaelite.book import figures
+from vaelite.book.chapter import number
 from vaelite.claims import Claim
 from vaelite.claims.plan import Plan
 from vaelite.experiments import catalogue
@@ -119,7 +120,7 @@ class Estimate:
             return NOT_RUN
         sign = "+" if signed else ""
         mean, low, high = (
-            f"{value:{sign}.{digits}f}".replace("-", "−") for value in (self.mean, *self.interval)
+            number(value, f"{sign}.{digits}f") for value in (self.mean, *self.interval)
         )
         return f"{mean} [{low}, {high}]{' ' * bool(unit)}{unit}, {len(self.values)} {noun}"
 
