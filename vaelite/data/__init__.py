@@ -13,7 +13,18 @@ import inspect
 from types import ModuleType
 from typing import Any
 
-from vaelite.data import cars3d, digits, dsprites, grassy_digits, heads, mnist, sprites
+from vaelite.data import (
+    cars3d,
+    cifar10,
+    digits,
+    dsprites,
+    flowers,
+    flowers17,
+    grassy_digits,
+    heads,
+    mnist,
+    sprites,
+)
 from vaelite.data.cache import DataError, RealSet
 from vaelite.data.dataset import Dataset
 
@@ -21,8 +32,11 @@ __all__ = ["DataError", "Dataset", "load", "names", "real_set", "summary"]
 
 _MODULES: dict[str, ModuleType] = {
     "cars3d": cars3d,
+    "cifar10": cifar10,
     "digits": digits,
     "dsprites": dsprites,
+    "flowers": flowers,
+    "flowers17": flowers17,
     "grassy_digits": grassy_digits,
     "heads": heads,
     "mnist": mnist,

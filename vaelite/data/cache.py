@@ -32,7 +32,7 @@ class RealSet:
     """Where a real data set comes from, and how to tell that it is the right one.
 
     Attributes:
-        name: the cached file is ``NAME.npz``.
+        name: the name in the registry.
         megabytes: size of the download.
         mirrors: returns the addresses of the folders that hold the files; they are tried in turn.
         files: checksum of each original file by its name, as pooch writes it: ``md5:...``.
@@ -40,6 +40,7 @@ class RealSet:
             where they hold something else.
         digest: :func:`arrays_digest` of those arrays.
         looks_right: tells whether arrays are the right ones, in place of the digest.
+        file: the name of the cached file; by default ``NAME.npz``.
     """
 
     name: str
@@ -49,6 +50,7 @@ class RealSet:
     convert: Callable[[Mapping[str, Path]], dict[str, np.ndarray]]
     digest: str | None = None
     looks_right: Callable[[Mapping[str, np.ndarray]], bool] | None = None
+    file: str | None = None
 
     def __post_init__(self):
         """Check that there is one way to tell."""
@@ -58,7 +60,7 @@ class RealSet:
     @property
     def path(self) -> Path:
         """Where the cached file is, or would be."""
-        return folder() / f"{self.name}.npz"
+        return folder() / (self.file or f"{self.name}.npz")
 
     def fetch(self) -> None:
         """Download, check, convert and keep the data set, whether or not it is there already.
@@ -133,7 +135,7 @@ class RealSet:
                 reasons.append(_reason(error))
         raise DataError(
             f"{self.name} could not be downloaded ({'; '.join(dict.fromkeys(reasons))}); try again "
-            f"when the network is there, or put {self.name}.npz from another machine's cache, or "
+            f"when the network is there, or put {self.path.name} from another machine's cache, or "
             f"the original {name}, into {self.path.parent}."
         )
 
