@@ -428,20 +428,19 @@ def _terms(
     kl = gaussian.kl_standard_normal(private_mean, private_log_var)  # (K, B): each encoder, all x
     table = torch.stack([part.mean(1) for part in kl.split(rows, 1)], 1)  # D, (K, K)
 
-    reconstructions = []
-    start = 0
-    for k, count in enumerate(rows):
-        own = slice(start, start + count)
-        t = gaussian.reparameterize(private_mean[k, own], private_log_var[k, own], t_noise[own])
-        image = model.aggregate(shared[own], model.private_decoders[k](t))
-        reconstructions.append(model.log_density(x[own], image).mean())
-        start += count
+    ends = torch.tensor(rows).cumsum(0).tolist()
+    own = [slice(end - count, end) for end, count in zip(ends, rows, strict=True)]
+    t = gaussian.reparameterize(
+        torch.cat([private_mean[k, rows_of_k] for k, rows_of_k in enumerate(own)]),
+        torch.cat([private_log_var[k, rows_of_k] for k, rows_of_k in enumerate(own)]),
+        t_noise,
+    )
+    private = torch.cat([model.private_decoders[k](t[one]) for k, one in enumerate(own)])
+    fit = model.log_density(x, model.aggregate(shared, private))  # (B,)
 
     others = len(batches) - 1
-    reconstruction = sum(n * value for n, value in zip(sizes, reconstructions, strict=True))
-    shared_total = sum(
-        n * part.mean() for n, part in zip(sizes, shared_kl.split(rows), strict=True)
-    )
+    reconstruction = sum(n * fit[one].mean() for n, one in zip(sizes, own, strict=True))
+    shared_total = sum(n * shared_kl[one].mean() for n, one in zip(sizes, own, strict=True))
     own_kl = table.diagonal()
     private_total = sum(n * own_kl[k] for k, n in enumerate(sizes))
     cross = (table.sum(1) - own_kl) / others

@@ -1,0 +1,23 @@
+"""The CPVAE paper's experiments, one module each; :mod:`.common` holds what they share."""
+
+from vaelite.experiments.cpvae.common import (
+    Classifier,
+    calibration_error,
+    cluster_agreement,
+    device,
+    explained,
+    fit_each,
+    read_off,
+    translate,
+)
+
+__all__ = [
+    "Classifier",
+    "calibration_error",
+    "cluster_agreement",
+    "device",
+    "explained",
+    "fit_each",
+    "read_off",
+    "translate",
+]

@@ -1,0 +1,193 @@
+"""What the CPVAE experiments share: training one by one, and measures that know the truth.
+
+The experiments are ``cpvae_grassy`` (figures 2, 3 and table 1 of the paper), ``cpvae_classes``
+(table 2), ``cpvae_flowers`` (figure 5) and ``cpvae_heads`` (figure 4, on heads).  A trial is a
+method and a seed, in one of them also a data set.  All methods of a seed share what they can:
+the order of the data, and the initial weights of networks of the same shape.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaelite._validation import check_count
+from vaelite.nets import ConvEncoder, as_float
+from vaelite.training import History, fit
+
+
+def device() -> torch.device:
+    """Return where experiments train: on a GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fit_each(
+    group: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    make_model: Callable[[dict, dict], nn.Module],
+    training_data: Callable[[Mapping, Mapping], Any],
+    checkpoint: str | os.PathLike | None = None,
+    schedules: Mapping[str, Callable[[int], float]] | None = None,
+    batch_size: int | Sequence[int] | None = None,
+) -> tuple[list[nn.Module], list[History]]:
+    """Train the models of trials one after the other: networks too wide to gain from a stack.
+
+    Args:
+        group: the trials.
+        settings: those of the profile.
+        make_model: builds a trial's model, from torch's global generator.
+        training_data: returns a trial's data.
+        checkpoint: a file to save to, and to go on from where it exists; for a group of one.
+        schedules: as for :func:`vaelite.training.fit`.
+        batch_size: by default ``settings["batch_size"]``.
+    """
+    models, histories = [], []
+    for trial in group:
+        with torch.random.fork_rng():
+            torch.manual_seed(trial["seed"])
+            model = make_model(dict(trial), dict(settings))
+        history = fit(
+            model,
+            training_data(trial, settings),
+            steps=settings["steps"],
+            batch_size=batch_size or settings["batch_size"],
+            lr=settings["lr"],
+            seed=trial["seed"],
+            device=device(),
+            schedules=schedules,
+            progress=False,
+            checkpoint=checkpoint if len(group) == 1 else None,
+            resume=checkpoint is not None,
+        )
+        models.append(model)
+        histories.append(history)
+    return models, histories
+
+
+def cluster_agreement(codes: Tensor, labels: Tensor, clusters: int, seed: int) -> float:
+    """Return the adjusted Rand index between k-means clusters of codes and the true classes.
+
+    Args:
+        codes: ``(N, D)``.
+        labels: ``(N,)``.
+        clusters: how many k-means looks for, from ten starts.
+        seed: of those starts.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score
+
+    means = KMeans(check_count("clusters", clusters), n_init=10, random_state=seed)
+    found = means.fit_predict(codes.double().cpu().numpy())
+    return float(adjusted_rand_score(labels.cpu().numpy(), found))
+
+
+def read_off(codes: Tensor, labels: Tensor) -> float:
+    """Return how well a linear classifier reads a class from codes it was not fitted on.
+
+    Logistic regression on standardised codes, fitted on the first half of the data, and its
+    accuracy on the second.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = codes.double().cpu().numpy(), labels.cpu().numpy()
+    half = len(x) // 2
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    return float(classifier.fit(x[:half], y[:half]).score(x[half:], y[half:]))
+
+
+def explained(output: Tensor, truth: Tensor) -> float:
+    r"""Return the share of a layer's variance that a model's output for it explains.
+
+    .. math:: R^2 = 1 - \sum_{np} (e_{np} - \bar e_p)^2 \Big/ \sum_{np} (y_{np} - \bar y_p)^2,
+        \qquad e = y - \hat y
+
+    Each pixel p has an offset of its own, since a sum of two outputs leaves a constant image free:
+    what one part has too much, the other has too little.
+
+    Args:
+        output: ``(N, P)``.
+        truth: ``(N, P)``.
+    """
+    error, truth = (truth - output).double(), truth.double()
+    residual = (error - error.mean(0)).square().sum()
+    return float(1 - residual / (truth - truth.mean(0)).square().sum())
+
+
+def calibration_error(probability: np.ndarray, correct: np.ndarray, bins: int = 10) -> float:
+    """Return the expected calibration error: the mean distance of confidence from accuracy.
+
+    Args:
+        probability: ``(N,)`` of the class that was chosen.
+        correct: ``(N,)`` whether it is the right one.
+        bins: of equal width, between 0 and 1.
+    """
+    place = np.minimum((probability * bins).astype(int), bins - 1)
+    gaps = [
+        abs(probability[place == b].mean() - correct[place == b].mean()) * (place == b).mean()
+        for b in np.unique(place)
+    ]
+    return float(sum(gaps))
+
+
+def translate(x: Tensor, share: float) -> Tensor:
+    """Move each image by whole pixels at random, up to a share of its side; zeros move in.
+
+    Args:
+        x: ``(B, H, W)`` or ``(B, C, H, W)``.
+        share: of height and width; 0.1 in the paper (appendix B.1).
+    """
+    height, width = x.shape[-2:]
+    most = [int(share * side) for side in (height, width)]
+    padded = F.pad(x, (most[1], most[1], most[0], most[0]))
+    indices = []
+    for side, reach in zip((height, width), most, strict=True):
+        start = (torch.rand(len(x), device=x.device) * (2 * reach + 1)).long().clamp(max=2 * reach)
+        indices.append(start[:, None] + torch.arange(side, device=x.device))
+    rows, columns = indices
+    shape = (len(x), *[1] * (x.ndim - 3))
+    which = torch.arange(len(x), device=x.device).view(*shape, 1, 1)
+    if x.ndim == 3:
+        return padded[which, rows[:, :, None], columns[:, None, :]]
+    channels = torch.arange(x.shape[1], device=x.device).view(1, -1, 1, 1)
+    return padded[which, channels, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+class Classifier(nn.Module):
+    """A small convolutional network that is told the classes: what discriminative training gets.
+
+    Args:
+        image_shape: ``(C, H, W)``.
+        classes: how many.
+        width: channels of the first convolution.
+        shift: share of the image by which training images are moved at random.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, width: int, shift: float
+    ) -> None:
+        super().__init__()
+        self.image_shape, self.shift = image_shape, shift
+        self.net = nn.Sequential(
+            ConvEncoder(image_shape, 8 * width, width, batch_norm=True),
+            nn.ReLU(),
+            nn.Linear(8 * width, classes),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits, ``(B, ...) -> (B, classes)``."""
+        x = as_float(x, next(self.parameters()).dtype)
+        return self.net(x.reshape(-1, *self.image_shape))
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the cross-entropy of images ``(B, H, W)`` and their classes ``(B,)``, in nats."""
+        x, labels = batch
+        loss = F.cross_entropy(self(translate(x, self.shift)), labels)
+        return loss, {"cross_entropy": loss}
