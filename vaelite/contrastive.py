@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from vaelite import gaussian
 from vaelite._validation import check_count
-from vaelite.nets import MLP, Activation
+from vaelite.nets import MLP, Activation, mlp_trunk
 from vaelite.vae import DataModel, Gaussian, Likelihood
 
 
@@ -78,16 +78,17 @@ class ContrastiveVAE(DataModel):
 
         Args:
             data_dim: number of features.
-            hidden: sizes of the hidden layers.
+            hidden: sizes of the hidden layers; empty for linear maps.
             background_dim: D_z.
             salient_dim: D_s.
             activation: what makes the module after a hidden layer.
             **options: ``likelihood``.
         """
-        hidden = list(hidden) if isinstance(hidden, Sequence) else [hidden]
-        trunk = nn.Sequential(MLP(data_dim, hidden[:-1], hidden[-1], activation), activation())
-        decoder = MLP(background_dim + salient_dim, hidden[::-1], data_dim, activation)
-        parts = (trunk, hidden[-1], decoder, background_dim, salient_dim)
+        check_count("background_dim", background_dim)
+        check_count("salient_dim", salient_dim)
+        trunk, sizes = mlp_trunk(data_dim, hidden, activation)
+        decoder = MLP(background_dim + salient_dim, sizes[:0:-1], data_dim, activation)
+        parts = (trunk, sizes[-1], decoder, background_dim, salient_dim)
         return cls(*parts, (data_dim,), **options)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

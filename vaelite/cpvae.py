@@ -17,7 +17,10 @@ manuscript under double-blind review; its equations, sections and appendices are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import accumulate
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -25,7 +28,8 @@ from torch import Tensor, nn
 
 from vaelite import gaussian
 from vaelite._validation import check_count
-from vaelite.nets import MLP, Activation, ConvDecoder, ConvEncoder
+from vaelite.density_ratio import frozen
+from vaelite.nets import MLP, Activation, ConvDecoder, ConvEncoder, mlp_trunk
 from vaelite.vae import DataModel, Gaussian, Likelihood, Prior, StandardNormal
 
 PARTS = ("both", "shared", "private")
@@ -65,6 +69,7 @@ class CPVAE(DataModel):
         alpha: weight of the cross term of the paper's eq. 6, an attribute that may change too.
 
     Raises:
+        TypeError: if the prior is no prior, or ``aggregate`` no function.
         ValueError: if there are fewer than two populations, a size is not positive, or the prior
             has another dimension than the shared code.
     """
@@ -94,13 +99,17 @@ class CPVAE(DataModel):
         self.private_dim = check_count("private_dim", private_dim)
         self.sizes = None if sizes is None else _check_sizes(sizes, self.populations)
         self.trunk = trunk
-        self.shared_head = nn.Linear(trunk_dim, 2 * shared_dim)
+        self.shared_head = nn.Linear(check_count("trunk_dim", trunk_dim), 2 * shared_dim)
         self.private_heads = nn.Linear(trunk_dim, self.populations * 2 * private_dim)
         self.shared_decoder = shared_decoder
         self.private_decoders = nn.ModuleList(private_decoders)
         self.prior = StandardNormal(shared_dim) if prior is None else prior
+        if not isinstance(self.prior, Prior):
+            raise TypeError(f"prior must be a Prior, such as StandardNormal(D_s); got {prior!r}.")
         if self.prior.dim != shared_dim:
             raise ValueError(f"prior has dimension {self.prior.dim}; the shared code {shared_dim}.")
+        if not callable(aggregate):
+            raise TypeError(f"aggregate must be a function of two tensors; got {aggregate!r}.")
         self.aggregate = aggregate
         self.mutual_information = mutual_information
         self.alpha = alpha
@@ -122,21 +131,21 @@ class CPVAE(DataModel):
         Args:
             populations: K.
             data_dim: number of features.
-            hidden: sizes of the trunk's layers; each decoder has them in reverse.
+            hidden: sizes of the trunk's layers, and in reverse of each decoder's; empty for
+                linear maps.
             shared_dim: D_s.
             private_dim: D_t.
             activation: what makes the module after a hidden layer.
             **options: of :class:`CPVAE`.
         """
-        check_count("populations", populations)
-        hidden = list(hidden) if isinstance(hidden, Sequence) else [hidden]
-        trunk = nn.Sequential(MLP(data_dim, hidden[:-1], hidden[-1], activation), activation())
+        _check_counts(populations, shared_dim, private_dim)
+        trunk, sizes = mlp_trunk(data_dim, hidden, activation)
 
         def decoder(dim: int) -> nn.Module:
-            return MLP(dim, hidden[::-1], data_dim, activation)
+            return MLP(dim, sizes[:0:-1], data_dim, activation)
 
         private = [decoder(private_dim) for _ in range(populations)]
-        parts = (trunk, hidden[-1], decoder(shared_dim), private, shared_dim, private_dim)
+        parts = (trunk, sizes[-1], decoder(shared_dim), private, shared_dim, private_dim)
         return cls(*parts, (data_dim,), **options)
 
     @classmethod
@@ -162,8 +171,8 @@ class CPVAE(DataModel):
             batch_norm: as the paper has it; off for comparisons.
             **options: of :class:`CPVAE`.
         """
-        check_count("populations", populations)
-        features = 16 * width
+        _check_counts(populations, shared_dim, private_dim)
+        features = 16 * check_count("width", width)
         trunk = nn.Sequential(ConvEncoder(image_shape, features, width, batch_norm), nn.ReLU())
 
         def decoder(dim: int) -> nn.Module:
@@ -176,8 +185,22 @@ class CPVAE(DataModel):
     # The model, eq. 1.
 
     def decode(self, z: Tensor, t: Tensor, population: int) -> Tensor:
-        """Return the likelihood's parameters, ``(..., D_s), (..., D_t) -> (..., *data_shape)``."""
-        return self.aggregate(self.shared_decoder(z), self.private_decoders[population](t))
+        """Return the likelihood's parameters, ``(..., D_s), (..., D_t) -> (..., *data_shape)``.
+
+        Raises:
+            ValueError: if there is no such population, or the decoders do not make data.
+        """
+        self._check_population(population)
+        return self._combine(self.shared_decoder(z), self.private_decoders[population](t))
+
+    def _combine(self, shared: Tensor, private: Tensor) -> Tensor:
+        image = self.aggregate(shared, private)
+        if image.shape[-len(self.data_shape) :] != self.data_shape:  # else it would be broadcast
+            raise ValueError(
+                f"decoders and aggregate must make data of shape {self.data_shape}; they make "
+                f"{tuple(image.shape)} of {tuple(shared.shape)} and {tuple(private.shape)}."
+            )
+        return image
 
     def decode_part(self, z: Tensor, t: Tensor, population: int, part: str = "both") -> Tensor:
         """Return the same, where ``part`` is ``shared`` or ``private`` without the other decoder.
@@ -194,22 +217,25 @@ class CPVAE(DataModel):
             return self.decode(z, t, population)
         if part == "shared":
             image = self.shared_decoder(z)
-            return self.aggregate(image, torch.zeros_like(image))
+            return self._combine(image, torch.zeros_like(image))
         image = self.private_decoders[population](t)
-        return self.aggregate(torch.zeros_like(image), image)
+        return self._combine(torch.zeros_like(image), image)
 
     @torch.no_grad()
     def sample(self, count: int, population: int, part: str = "both") -> Tensor:
         """Draw codes from the priors and decode them: ``(count, *data_shape)`` means of p(x|z, t).
+
+        In ``eval()`` mode, which is restored, as in :meth:`reconstruct`.
 
         Args:
             count: how many.
             population: k, from 0.
             part: as in :meth:`decode_part` (figures 6 and 7 of the paper: ``both``, ``private``).
         """
-        z = self.prior.sample(count)
+        z = self.prior.sample(check_count("count", count))
         t = torch.randn(count, self.private_dim, dtype=z.dtype, device=z.device)
-        return self.likelihood.mean(self.decode_part(z, t, population, part))
+        with _evaluated(self):
+            return self.likelihood.mean(self.decode_part(z, t, population, part))
 
     # The encoders, eq. 2.
 
@@ -224,6 +250,9 @@ class CPVAE(DataModel):
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         features = self.trunk(x)
+        if features.shape != (len(x), self.shared_head.in_features):
+            wanted = (len(x), self.shared_head.in_features)
+            raise ValueError(f"trunk must return {wanted}, (B, trunk_dim); got {features.shape}.")
         mean, log_var = self.shared_head(features).chunk(2, -1)
         private = self.private_heads(features).unflatten(-1, (self.populations, 2, -1))
         private_mean, private_log_var = private.movedim(0, -2).unbind(1)  # (K, 2, B, D_t)
@@ -244,8 +273,9 @@ class CPVAE(DataModel):
             ``(B, *data_shape)``.
         """
         self._check_population(population)
-        z, _, t, _ = self.encode(x)
-        return self.likelihood.mean(self.decode_part(z, t[population], population, part))
+        with _evaluated(self):
+            z, _, t, _ = self.encode(x)
+            return self.likelihood.mean(self.decode_part(z, t[population], population, part))
 
     # The objective, eq. 3, 4 and 6.
 
@@ -288,10 +318,7 @@ class CPVAE(DataModel):
             TypeError: if the data are not one tensor for each population.
             ValueError: if ``sizes`` were given and are others, or data are unfit for the model.
         """
-        _check_batches(self, data)
-        found = tuple(len(x) for x in data)
-        if self.sizes is not None and self.sizes != found:
-            raise ValueError(f"sizes are {self.sizes}, but the populations have {found} data.")
+        _check_data(self, data, self.sizes)
         for x in data:
             super().validate(x)
 
@@ -310,13 +337,26 @@ class CPVAE(DataModel):
 
         Returns:
             ``(S, B)``.
+
+        Raises:
+            TypeError: if the batch is not a pair of tensors.
+            ValueError: if there are not as many populations as data, or no such population.
         """
-        x, population = batch
-        x = self.prepare(x)
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            raise TypeError("a likelihood needs data with their populations, (x, population).")
+        x, population = self.prepare(batch[0]), torch.as_tensor(batch[1], device=batch[0].device)
+        if population.shape != x.shape[:1]:
+            raise ValueError(
+                f"the populations must be ({len(x)},), one for each datum; "
+                f"got {tuple(population.shape)}."
+            )
+        present = population.unique().tolist()
+        for k in present:
+            self._check_population(k)
+        check_count("samples", samples)
         z, log_ratio, t, private_log_ratio = self._samples(x, samples)
         weights = torch.empty_like(log_ratio)
-        for k in population.unique().tolist():
-            self._check_population(k)
+        for k in present:
             rows = (population == k).nonzero().squeeze(1)
             images = self.decode(z[:, rows], t[k][:, rows], k)
             weights[:, rows] = self.log_density(x[rows], images)
@@ -344,10 +384,21 @@ class CPVAE(DataModel):
         return z, log_ratio, t, private_log_ratio
 
     def _check_population(self, population: int) -> None:
-        if not 0 <= population < self.populations:
+        number = isinstance(population, Integral) and not isinstance(population, bool)
+        if not (number and 0 <= population < self.populations):
             raise ValueError(
-                f"population must be between 0 and {self.populations - 1}; got {population!r}."
+                f"population must be an integer from 0 to {self.populations - 1}; "
+                f"got {population!r}."
             )
+
+    def _noise(self, noise: Tensor | None, mean: Tensor) -> tuple[Tensor, ...]:
+        """Return the noise of both codes, ``(B, D_s)`` and ``(B, D_t)``, fresh if there is none."""
+        shape = (len(mean), self.shared_dim + self.private_dim)
+        if noise is None:
+            noise = torch.randn(shape, dtype=mean.dtype, device=mean.device)
+        elif noise.shape != shape:
+            raise ValueError(f"noise must have shape {shape}; got {tuple(noise.shape)}.")
+        return noise.split([self.shared_dim, self.private_dim], -1)
 
 
 class ObjectiveTerms(NamedTuple):
@@ -416,10 +467,7 @@ def _terms(
     sizes = rows if sizes is None else sizes
     x = torch.cat([model.prepare(one) for one in batches])
     mean, log_var, private_mean, private_log_var = model._encode(x)
-    if noise is None:
-        columns = model.shared_dim + model.private_dim
-        noise = torch.randn(len(x), columns, dtype=mean.dtype, device=mean.device)
-    z_noise, t_noise = noise.split([model.shared_dim, model.private_dim], -1)
+    z_noise, t_noise = model._noise(noise, mean)
     z = gaussian.reparameterize(mean, log_var, z_noise)
     shared = model.shared_decoder(z)
     shared_kl = model.prior.kl(mean, log_var, z)  # (B,)
@@ -428,15 +476,14 @@ def _terms(
     kl = gaussian.kl_standard_normal(private_mean, private_log_var)  # (K, B): each encoder, all x
     table = torch.stack([part.mean(1) for part in kl.split(rows, 1)], 1)  # D, (K, K)
 
-    ends = torch.tensor(rows).cumsum(0).tolist()
-    own = [slice(end - count, end) for end, count in zip(ends, rows, strict=True)]
+    own = [slice(end - count, end) for end, count in zip(accumulate(rows), rows, strict=True)]
     t = gaussian.reparameterize(
         torch.cat([private_mean[k, rows_of_k] for k, rows_of_k in enumerate(own)]),
         torch.cat([private_log_var[k, rows_of_k] for k, rows_of_k in enumerate(own)]),
         t_noise,
     )
     private = torch.cat([model.private_decoders[k](t[one]) for k, one in enumerate(own)])
-    fit = model.log_density(x, model.aggregate(shared, private))  # (B,)
+    fit = model.log_density(x, model._combine(shared, private))  # (B,)
 
     others = len(batches) - 1
     reconstruction = sum(n * fit[one].mean() for n, one in zip(sizes, own, strict=True))
@@ -508,34 +555,39 @@ def class_log_likelihoods(
         chunk = max(1, 2**20 // math.prod(model.data_shape))
     check_count("chunk", chunk)
     at_once = min(samples, chunk)
-    was_training = model.training
-    model.eval()
-    try:
+    with _evaluated(model):
         scored = [
             _score(model, model.prepare(block), samples, at_once)
             for block in x.split(max(1, chunk // at_once))
         ]
-    finally:
-        model.train(was_training)
     return ClassEvidence(*(torch.cat(part) for part in zip(*scored, strict=True)))
 
 
 def _score(model: CPVAE, x: Tensor, samples: int, at_once: int) -> ClassEvidence:
-    totals = torch.full((2, len(x), model.populations), -torch.inf, dtype=x.dtype, device=x.device)
-    reconstruction = torch.zeros_like(totals[0])
+    weights, log_densities = torch.empty(2, samples, len(x), model.populations).to(x)
     for start in range(0, samples, at_once):
-        count = min(at_once, samples - start)
-        z, log_ratio, t, private_log_ratio = model._samples(x, count)
+        block = slice(start, min(start + at_once, samples))
+        z, log_ratio, t, private_log_ratio = model._samples(x, block.stop - block.start)
         shared = model.shared_decoder(z)
         for k, decoder in enumerate(model.private_decoders):
-            log_density = model.log_density(x, model.aggregate(shared, decoder(t[k])))  # (S, B)
-            weights = log_density + log_ratio + private_log_ratio[k]
-            part = torch.stack([weights.logsumexp(0), (2 * weights).logsumexp(0)])
-            totals[:, :, k] = torch.logaddexp(totals[:, :, k], part)
-            reconstruction[:, k] += log_density.sum(0)
-    return ClassEvidence(
-        totals[0] - math.log(samples), (2 * totals[0] - totals[1]).exp(), reconstruction / samples
-    )
+            log_density = model.log_density(x, model._combine(shared, decoder(t[k])))  # (S, B)
+            log_densities[block, :, k] = log_density
+            weights[block, :, k] = log_density + log_ratio + private_log_ratio[k]
+    effective_samples = 1 / weights.softmax(0).square().sum(0)
+    log_likelihood = weights.logsumexp(0) - math.log(samples)
+    return ClassEvidence(log_likelihood, effective_samples, log_densities.mean(0))
+
+
+@contextmanager
+def _evaluated(model: nn.Module) -> Iterator[None]:
+    """Set the mode to ``eval()``, and each part's own mode again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 class FirstTasks(nn.Module):
@@ -554,7 +606,7 @@ class FirstTasks(nn.Module):
 
     def __init__(self, model: CPVAE, populations: int) -> None:
         super().__init__()
-        if not 2 <= populations <= model.populations:
+        if not 2 <= check_count("populations", populations) <= model.populations:
             raise ValueError(
                 f"populations must be between 2 and {model.populations}; got {populations!r}."
             )
@@ -563,29 +615,35 @@ class FirstTasks(nn.Module):
 
     def validate(self, data: Sequence[Tensor]) -> None:
         """Check the populations' data once, before training."""
-        _check_batches(self, data)
+        _check_data(self, data, self._sizes())
         for x in data:
             DataModel.validate(self.model, x)
 
-    def loss(self, batch: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, batch: Sequence[Tensor], noise: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its parts as :meth:`CPVAE.loss` does."""
-        model = self.model
-        terms = _terms(model, batch, None, model.alpha, None)
-        return model._weighed(terms, sum(map(len, batch)))
+        model, sizes = self.model, self._sizes()
+        _check_batches(self, batch)
+        terms = _terms(model, batch, sizes, model.alpha, noise)
+        return model._weighed(terms, sum(sizes or map(len, batch)))
+
+    def _sizes(self) -> tuple[int, ...] | None:
+        return self.model.sizes and self.model.sizes[: self.populations]
 
 
 class NewTask(nn.Module):
     """A CPVAE that learns one more population, by the ELBO alone (section 4.4, second phase).
 
     Trained by ``fit(NewTask(model, 3), x, ...)`` on that population's data; the model itself is
-    changed, in place.  Other populations' encoder heads and decoders are left as they are, those
-    of the heads exactly, since a fresh Adam does not move what has no gradient.
+    changed, in place.  Other populations' decoders get no gradient, their rows of the heads' layer
+    one of zero, which a fresh Adam does not move.
 
     Args:
         model: the model, with a private part for the new population.
         population: k, from 0.
         train_shared: go on training what the populations share, as the paper does.  Otherwise
-            trunk, shared head, shared decoder and noise stay as they are, their batch statistics
+            everything but the population's own head and decoder stays as it is, batch statistics
             too, and earlier populations lose nothing, by construction.
 
     Raises:
@@ -598,17 +656,14 @@ class NewTask(nn.Module):
         self.model = model
         self.population = population
         self.train_shared = train_shared
-        for k, decoder in enumerate(model.private_decoders):
-            decoder.requires_grad_(k == population)
-        for part in (model.trunk, model.shared_head, model.shared_decoder, model.likelihood):
-            part.requires_grad_(train_shared)
+        self.train(model.training)
 
     def train(self, mode: bool = True) -> NewTask:
         """Set the mode, except of what stays as it is."""
         super().train(mode)
         if not self.train_shared:
-            self.model.trunk.eval()
-            self.model.shared_decoder.eval()
+            self.model.eval()
+            self.model.private_decoders[self.population].train(mode)
         return self
 
     def validate(self, data: Tensor) -> None:
@@ -622,13 +677,17 @@ class NewTask(nn.Module):
             batch: ``(B, ...)`` data of the population.
             noise: ``(B, D_s + D_t)``, by default fresh.
         """
+        with ExitStack() as without_gradient:
+            for name, part in self.model.named_children():
+                if not (self.train_shared or name.startswith("private_")):
+                    without_gradient.enter_context(frozen(part))
+            return self._loss(batch, noise)
+
+    def _loss(self, batch: Tensor, noise: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
         model, k = self.model, self.population
         x = model.prepare(batch)
         mean, log_var, private_mean, private_log_var = model._encode(x)
-        if noise is None:
-            columns = model.shared_dim + model.private_dim
-            noise = torch.randn(len(x), columns, dtype=x.dtype, device=x.device)
-        z_noise, t_noise = noise.split([model.shared_dim, model.private_dim], -1)
+        z_noise, t_noise = model._noise(noise, mean)
         z = gaussian.reparameterize(mean, log_var, z_noise)
         t = gaussian.reparameterize(private_mean[k], private_log_var[k], t_noise)
         parts = {
@@ -639,10 +698,26 @@ class NewTask(nn.Module):
         return sum(parts.values()), parts
 
 
+def _check_counts(populations: int, shared_dim: int, private_dim: int) -> None:
+    check_count("populations", populations)
+    check_count("shared_dim", shared_dim)
+    check_count("private_dim", private_dim)
+
+
 def _check_sizes(sizes: Sequence[int], populations: int) -> tuple[int, ...]:
-    if len(sizes) != populations:
-        raise ValueError(f"sizes must be one for each of {populations} populations; got {sizes}.")
-    return tuple(check_count("a size of sizes", size) for size in sizes)
+    checked = tuple(sizes) if isinstance(sizes, Iterable) else ()
+    if len(checked) != populations:
+        raise ValueError(f"sizes must be one for each of {populations} populations; got {sizes!r}.")
+    return tuple(check_count("a size of sizes", size) for size in checked)
+
+
+def _check_data(
+    model: CPVAE | FirstTasks, data: Sequence[Tensor], sizes: tuple[int, ...] | None
+) -> None:
+    _check_batches(model, data)
+    found = tuple(len(x) for x in data)
+    if sizes is not None and sizes != found:
+        raise ValueError(f"sizes are {sizes}, but the populations have {found} data.")
 
 
 def _check_batches(model: CPVAE | FirstTasks, batches: Sequence[Tensor]) -> None:

@@ -73,6 +73,29 @@ class MLP(nn.Sequential):
         super().__init__(*layers[:-1])
 
 
+def mlp_trunk(
+    in_features: int, hidden: int | Sequence[int], activation: Activation = nn.ReLU
+) -> tuple[nn.Module, list[int]]:
+    """Build hidden layers for several heads to stand on.
+
+    Args:
+        in_features: size of the input's last dimension.
+        hidden: sizes of the layers, or the one size; empty for none.
+        activation: what makes the module after each layer.
+
+    Returns:
+        The module, and the sizes of input and layers; the last is that of the output.
+
+    Raises:
+        ValueError: if a size is not positive.
+    """
+    hidden = list(hidden) if isinstance(hidden, Sequence) else [hidden]
+    sizes = [check_count("data_dim", in_features), *(check_count("hidden", n) for n in hidden)]
+    if not hidden:
+        return nn.Identity(), sizes
+    return nn.Sequential(MLP(*sizes[:1], sizes[1:-1], sizes[-1], activation), activation()), sizes
+
+
 class GaussianEncoder(nn.Module):
     """A network whose output is read as the mean and log variance of a diagonal Gaussian.
 
