@@ -171,6 +171,92 @@ def test_the_designs_of_the_papers():
     assert product(heads.COUNTS["cars3d"]) == 17_568
 
 
+def dressed(identity, size=24, azimuth=0.0, **attributes):
+    given = {name: [value] for name, value in attributes.items()}
+    return render([identity], [azimuth], [0.0], [0.0], size, **given)[0].float()
+
+
+@settings(deadline=None, max_examples=10)
+@given(identities, st.floats(-30, 30), elevations, lights)
+def test_no_glasses_and_no_smile_are_the_plain_head(identity, azimuth, elevation, light):
+    place = ([identity] * 3, [azimuth] * 3, [elevation] * 3, [light] * 3, 16)
+    plain, mixed = render(*place), render(*place, glasses=[0, 1, 0], smile=[0.0, 0.0, 1.0])
+    assert torch.equal(plain[0], mixed[0])
+    assert torch.equal(plain, render(*place, glasses=[0, 0, 0], smile=[0.0, 0.0, 0.0]))
+    assert torch.equal(mixed[1], render(*place, glasses=[1, 1, 1])[1])
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.integers(0, 999), st.sampled_from([32, 64]))
+def test_glasses_are_dark_and_around_the_eyes(identity, size):
+    plain, worn = dressed(identity, size), dressed(identity, size, glasses=1)
+    # What is darker by a quarter of the scale lies in the upper middle of the picture.
+    rows, columns = (plain - worn > 64).nonzero().T.float() / size
+    assert len(rows) > 0.005 * size**2
+    assert 0.28 < rows.min() and rows.max() < 0.62
+    assert columns.min() < 0.45 and columns.max() > 0.55  # both sides
+    below = slice(int(0.65 * size), None)
+    assert distance(plain[below], worn[below]) < 1
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.integers(0, 999))
+def test_a_smile_grows_in_the_lower_face_alone(identity):
+    plain, half, full = (dressed(identity, 32, smile=smile) for smile in (0.0, 0.5, 1.0))
+    assert 0.3 < distance(plain, half) < distance(plain, full)
+    assert distance(plain[:12], full[:12]) < 0.5
+    assert full[16:26].max() >= plain[16:26].max() - 3  # teeth
+
+
+def test_shapes_differ_and_keep_the_identity():
+    zero, one = (torch.stack([dressed(k, shape=shape) for k in range(12)]) for shape in (0, 1))
+    assert ((zero - one).abs().mean((1, 2)) > 3).all()
+    # Two heads of one shape differ as they do without: identities are not wiped out.
+    for images in (zero, one):
+        assert ((images[:, None] - images).abs().mean((2, 3)) + 99 * torch.eye(12)).min() > 1
+    # In front, the lower half of the head is narrower and framed by hair, which is darker.
+    zero, one = (images[:, 13:18, 6:18].mean((1, 2)) for images in (zero, one))
+    assert (zero - one > 5).all()
+
+
+def test_attributes_are_symmetric_too():
+    for attributes in ({"glasses": 1}, {"smile": 1.0}, {"shape": 0}, {"shape": 1}):
+        left, right = (dressed(3, azimuth=azimuth, **attributes) for azimuth in (-25.0, 25.0))
+        assert distance(left.flip(1), right) < 0.3
+
+
+def test_the_attributes_design_holds_what_render_draws():
+    dataset = data.load("heads", design="attributes", size=13, count=24)
+    assert dataset.factor_names == (*heads.FACTORS, "glasses", "smile", "shape")
+    identity, azimuth, elevation, light, glasses, smile, shape = dataset.factors.unbind(1)
+    angles = azimuth * 10.0 - 30, elevation * 10.0 - 20, light * 30.0 - 60
+    expected = render(identity, *angles, size=13, glasses=glasses, smile=smile / 2, shape=shape)
+    assert torch.equal(dataset.x, expected)
+    assert torch.equal(dataset.labels, shape)
+
+
+def test_attributes_are_drawn_uniformly_and_independently():
+    factors = data.load("heads", design="attributes", size=1, count=3000).factors
+    levels = torch.tensor(heads.COUNTS["attributes"])
+    assert factors.min() == 0 and (factors.amax(0) == levels - 1).all()
+    for column, count in zip(factors.T[1:], levels[1:], strict=True):
+        share = column.bincount() / 3000
+        assert (share - 1 / count).abs().max() < 5 * (0.25 / 3000) ** 0.5
+    assert (torch.corrcoef(factors.T.double()) - torch.eye(7)).abs().max() < 5 / 3000**0.5
+
+
+def test_draws_depend_on_the_seed_and_not_on_how_many_there_are():
+    options = {"design": "attributes", "size": 8, "lights": 2}
+    few, many = (data.load("heads", count=count, **options) for count in (5, 12))
+    assert len(few) == 5 and torch.equal(few.x, many.x[:5])
+    assert torch.equal(few.factors, many.factors[:5])
+    other = data.load("heads", count=12, seed=1, **options)
+    assert not torch.equal(other.factors, many.factors)
+    looks = many.factors[:, [0, 1, 2, 4, 5, 6]].view(6, 2, 6)
+    assert torch.equal(looks[:, 0], looks[:, 1])
+    assert (many.factors[::2, 3] != many.factors[1::2, 3]).any()
+
+
 def test_no_heads_and_tiny_heads():
     none = torch.zeros(0)
     assert render(none.long(), none, none, none, 9).shape == (0, 9, 9)
@@ -184,6 +270,16 @@ def test_no_heads_and_tiny_heads():
         ({"counts": (2, 2, 2)}, ValueError, "counts must be 4 positive integers for faces"),
         ({"counts": (2, 0, 2, 2)}, ValueError, "counts must be 4 positive integers for faces"),
         ({"design": "cars3d", "counts": (2, 2, 1.0)}, ValueError, "counts must be 3 positive"),
+        ({"count": 5}, ValueError, "count, lights and seed are for attributes; faces takes counts"),
+        ({"lights": 2}, ValueError, "count, lights and seed are for attributes"),
+        (
+            {"design": "attributes", "counts": (2, 2)},
+            ValueError,
+            "counts are for the grids; with attributes give count",
+        ),
+        ({"design": "attributes", "count": 0}, ValueError, "count must be a positive integer"),
+        ({"design": "attributes", "lights": 0}, ValueError, "lights must be a positive integer"),
+        ({"design": "attributes", "seed": -1}, ValueError, "seed must be an integer from 0"),
         ({"size": 0}, ValueError, "size must be positive; got 0"),
         ({"size": 8.0}, TypeError, r"size must be an integer; got 8\.0"),
     ],
@@ -205,3 +301,18 @@ def test_bad_options(options, error, message):
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         render(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"glasses": [2]}, "glasses must be 0 or 1; got 2"),
+        ({"shape": [0.5]}, "shape must be 0 or 1; got 0.5"),
+        ({"smile": [1.25]}, "smile must lie between 0 and 1; got 1.25"),
+        ({"smile": [float("nan")]}, "smile must lie between 0 and 1; got nan"),
+        ({"smile": [0.0, 1.0]}, r"smile must have the shape of identity, \(1,\); got \(2,\)"),
+    ],
+)
+def test_bad_attributes(attributes, message):
+    with pytest.raises(ValueError, match=message):
+        render([0], [0.0], [0.0], [0.0], 8, **attributes)

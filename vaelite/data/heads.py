@@ -1,7 +1,8 @@
 r"""Heads: shaded pictures of made-up heads, drawn by a formula.
 
 A stand-in for image sets that cannot be had freely or need no real people: 3D Faces (identity,
-azimuth, elevation, light) and the design of Cars3D (identity, azimuth, elevation).
+azimuth, elevation, light), the design of Cars3D (identity, azimuth, elevation), and the attributes
+of CelebA that CPVAE swaps (glasses, a smile, and a shape by which two populations differ).
 
 The surface is implicit.  A point :math:`p` of the head's own space, x to its left, y up and z out
 of its face, is first scaled by three semi-axes, the first of which grows with y, so that the jaw
@@ -26,10 +27,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaelite._validation import check_count
 from vaelite.data.dataset import Dataset
 
 FACTORS = ("identity", "azimuth", "elevation", "light")
-COUNTS = {"faces": (50, 21, 11, 11), "cars3d": (183, 24, 4)}
+ATTRIBUTES = ("glasses", "smile", "shape")
+COUNTS = {"faces": (50, 21, 11, 11), "cars3d": (183, 24, 4), "attributes": (1000, 7, 5, 5, 2, 3, 2)}
 LIGHT_HEIGHT = 25.0  # degrees that the light stands above the camera
 AMBIENT = 0.1
 
@@ -45,30 +48,48 @@ def load(
     size: int = 64,
     counts: Sequence[int] | None = None,
     device: torch.device | str | None = None,
+    count: int | None = None,
+    lights: int = 1,
+    seed: int = 0,
 ) -> Dataset:
-    """Draw a regular grid of heads.
+    """Draw a regular grid of heads, or heads at random.
 
     Args:
         design: ``"faces"``: 50 identities x 21 azimuths (-90 to 90 degrees) x 11 elevations (-30 to
             30) x 11 lights (-75 to 75), as in 3D Faces, 127,050 images.  ``"cars3d"``: 183
             identities x 24 azimuths (all around) x 4 elevations (0 to 30), as in Cars3D, 17,568
-            images; but they show heads in grey, no cars in colour.
+            images; but they show heads in grey, no cars in colour.  ``"attributes"``: heads at
+            random, each factor uniformly and independently of the others: 1,000 identities, 7
+            azimuths (-30 to 30 degrees), 5 elevations (-20 to 20), 5 lights (-60 to 60), glasses
+            (0, 1), smiles (0, 1/2, 1) and shape (0, 1), as :func:`render` draws them.
         size: pixels a side.
         counts: how many values of each factor, at equal distances in the same ranges; a single
             value is the middle one.  By default as above.  Identity k is the same head in every
-            grid.
+            grid.  Not for ``"attributes"``.
         device: where the images are drawn, and stay.
+        count: how many images of ``"attributes"``, by default 1,000.
+        lights: of ``"attributes"``: so many images in a row show the same head in the same pose, in
+            lights drawn anew.  Four lights take hardly longer than one.
+        seed: of ``"attributes"``.
 
     Returns:
-        Grey images on black, to be shown with ``cmap="gray"``.  The last factor changes fastest;
-        the label is the identity.
+        Grey images on black, to be shown with ``cmap="gray"``.  In a grid the last factor changes
+        fastest, and the label is the identity.  With attributes, the label is the shape, which
+        tells the two populations apart.
 
     Raises:
-        ValueError: if there is no such design, ``counts`` are not as many positive integers as
-            the design has factors, or ``size`` is not positive.
+        ValueError: if there is no such design, an option belongs to another one, ``counts`` are not
+            as many positive integers as the design has factors, or ``size``, ``count`` or
+            ``lights`` is not positive.
     """
     if design not in COUNTS:
         raise ValueError(f"design is {design!r}; it must be one of {', '.join(COUNTS)}.")
+    if design == "attributes":
+        if counts is not None:
+            raise ValueError("counts are for the grids; with attributes give count.")
+        return _at_random(size, 1000 if count is None else count, lights, seed, device)
+    if count is not None or lights != 1 or seed != 0:
+        raise ValueError(f"count, lights and seed are for attributes; {design} takes counts.")
     counts = COUNTS[design] if counts is None else tuple(counts)
     if len(counts) != len(COUNTS[design]) or any(type(n) is not int or n < 1 for n in counts):
         raise ValueError(
@@ -96,7 +117,49 @@ def load(
     )
 
 
+def _at_random(
+    size: int, count: int, lights: int, seed: int, device: torch.device | str | None
+) -> Dataset:
+    count, lights = check_count("count", count), check_count("lights", lights)
+    _check_size(size)
+    if type(seed) is not int or seed < 0:
+        raise ValueError(f"seed must be an integer from 0; got {seed!r}.")
+    # Row after row, so that the first images do not depend on how many there are.
+    heads = -(-count // lights)
+    drawn = np.random.default_rng(seed).random((heads, len(COUNTS["attributes"]) - 1 + lights))
+    drawn, light = np.split(drawn, [-lights], axis=1)
+    levels = np.array(COUNTS["attributes"])
+    look = torch.from_numpy((drawn * np.delete(levels, 3)).astype(np.int64)).to(device)
+    light = torch.from_numpy((light * levels[3]).astype(np.int64)).to(device)
+    x = torch.empty(heads, lights, size, size, dtype=torch.uint8, device=device)
+    azimuth, elevation, angles = (
+        _spread(-end, end, n).to(x.device)
+        for end, n in zip((30, 20, 60), COUNTS["attributes"][1:4], strict=True)
+    )
+    for rows in torch.arange(heads, device=x.device).split(_at_once(size, x.device)):
+        chosen = look[rows]
+        worn = _worn(chosen[:, 3], chosen[:, 4] / 2, chosen[:, 5])
+        seen = _look(chosen[:, 0], azimuth[chosen[:, 1]], elevation[chosen[:, 2]], size, worn)
+        for index in range(lights):
+            x[rows, index] = _shade(*seen, angles[light[rows, index]], size)
+    look = look[:, None].expand(-1, lights, -1)
+    factors = torch.cat([look[..., :3], light[..., None], look[..., 3:]], -1).flatten(0, 1)
+    return Dataset(
+        name="heads",
+        x=x.flatten(0, 1)[:count],
+        labels=factors[:count, -1],
+        factors=factors[:count],
+        factor_names=FACTORS + ATTRIBUTES,
+        source="stand-in",
+        citation=f"Drawn by a formula, with attributes as in {_MODELS['attributes']}",
+    )
+
+
 _MODELS = {
+    "attributes": (
+        "CelebA: Z. Liu, P. Luo, X. Wang and X. Tang. Deep learning face attributes in the wild. "
+        "ICCV 2015."
+    ),
     "faces": (
         "3D Faces: P. Paysan, R. Knothe, B. Amberg, S. Romdhani and T. Vetter. "
         "A 3D face model for pose and illumination invariant face recognition. AVSS 2009."
@@ -114,6 +177,10 @@ def render(
     light: Tensor | Sequence[float],
     size: int = 64,
     device: torch.device | str | None = None,
+    *,
+    glasses: Tensor | Sequence[int] | None = None,
+    smile: Tensor | Sequence[float] | None = None,
+    shape: Tensor | Sequence[int] | None = None,
 ) -> Tensor:
     """Draw heads.
 
@@ -125,14 +192,18 @@ def render(
         light: ``(B,)`` degrees by which the light goes to the right of the camera.
         size: pixels a side.
         device: where to draw; by default where ``identity`` is.
+        glasses: ``(B,)`` 1 for glasses with dark rims, 0 for none; by default none.
+        smile: ``(B,)`` from 0, none, to 1: the mouth grows wider, its corners rise and teeth show.
+        shape: ``(B,)`` 0 for a broad jaw, heavy brows and short hair, 1 for a narrow jaw, high thin
+            brows, full lips and long hair; by default what the identity has, between the two.
 
     Returns:
         ``(B, size, size)`` uint8, 0 around the head.
 
     Raises:
         TypeError: if ``identity`` or ``size`` are not integers.
-        ValueError: if the four do not have one shape ``(B,)``, an identity is negative, or ``size``
-            is not positive.
+        ValueError: if the angles and attributes do not have the shape of ``identity``, ``(B,)``, an
+            identity is negative, an attribute has another value, or ``size`` is not positive.
     """
     identity = torch.as_tensor(identity, device=device)
     angles = [
@@ -149,11 +220,35 @@ def render(
     if len(identity) and identity.min() < 0:
         raise ValueError(f"identity must not be negative; got {int(identity.min())}.")
     _check_size(size)
+    worn = _attributes(identity, glasses=glasses, smile=smile, shape=shape)
     images = torch.empty(len(identity), size, size, dtype=torch.uint8, device=identity.device)
     for rows in torch.arange(len(identity)).split(_at_once(size, identity.device)):
         azimuth, elevation, light = (angle[rows] for angle in angles)
-        images[rows] = _shade(*_look(identity[rows], azimuth, elevation, size), light, size)
+        chosen = _worn(*(None if values is None else values[rows] for values in worn))
+        images[rows] = _shade(*_look(identity[rows], azimuth, elevation, size, chosen), light, size)
     return images
+
+
+def _attributes(identity: Tensor, **values: Tensor | Sequence | None) -> list[Tensor | None]:
+    """Check the attributes, one of ``ATTRIBUTES`` after the other; None stays None."""
+    checked = []
+    for name in ATTRIBUTES:
+        value = values[name]
+        if value is not None:
+            value = torch.as_tensor(value, device=identity.device)
+            if value.shape != identity.shape:
+                raise ValueError(
+                    f"{name} must have the shape of identity, {tuple(identity.shape)}; "
+                    f"got {tuple(value.shape)}."
+                )
+            right = (value >= 0) & (value <= 1)
+            if name != "smile":
+                right &= (value == 0) | (value == 1)
+            if not right.all():
+                wanted = "lie between 0 and 1" if name == "smile" else "be 0 or 1"
+                raise ValueError(f"{name} must {wanted}; got {value[~right][0].item()}.")
+        checked.append(value)
+    return checked
 
 
 def _check_size(size: int) -> None:
@@ -222,6 +317,46 @@ def _identities(identity: Tensor) -> dict[str, Tensor]:
     return dict(zip(_RANGES, chosen[:, :, None].unbind(1), strict=True))
 
 
+def _worn(glasses: Tensor | None, smile: Tensor | None, shape: Tensor | None) -> dict[str, Tensor]:
+    """Return the attributes that are given, ``(B, 1)`` each, none that no head has."""
+    given = {"glasses": glasses, "smile": smile, "shape": shape}
+    return {
+        name: value.float()[:, None]
+        for name, value in given.items()
+        if value is not None and (name == "shape" or value.any())
+    }
+
+
+# How each number of an identity changes with the shape: by what is added for 0 and for 1.
+_SHAPES = {
+    "width": (0.03, -0.03),
+    "taper": (-0.03, 0.05),
+    "jaw": (0.06, -0.05),
+    "chin": (0.05, -0.03),
+    "cheeks": (-0.02, 0.03),
+    "brow_ridge": (0.04, -0.02),
+    "brow_height": (-0.02, 0.02),
+    "nose_height": (0.03, -0.03),
+    "eye_size": (-0.1, 0.2),
+    "lips": (-0.005, 0.012),
+    "neck": (0.05, -0.07),
+    "hair_volume": (-0.01, 0.03),
+    "hairline": (0.04, -0.04),
+    "ear_size": (0.05, -0.25),
+}
+
+
+def _dressed(head: dict[str, Tensor], worn: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the numbers of heads that wear attributes."""
+    if "shape" in worn:
+        changed = {
+            name: (head[name] + torch.where(worn["shape"] > 0, one, zero)).clamp(min=0.0)
+            for name, (zero, one) in _SHAPES.items()
+        }
+        head = head | changed
+    return head | worn
+
+
 def _camera(azimuth: Tensor, elevation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the camera's right, up and backward directions in the head's space, (B, 3) each."""
     azimuth, elevation = azimuth.deg2rad(), elevation.deg2rad()
@@ -232,7 +367,13 @@ def _camera(azimuth: Tensor, elevation: Tensor) -> tuple[Tensor, Tensor, Tensor]
     return right, up, back
 
 
-def _look(identity: Tensor, azimuth: Tensor, elevation: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def _look(
+    identity: Tensor,
+    azimuth: Tensor,
+    elevation: Tensor,
+    size: int,
+    worn: dict[str, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
     """Find what each ray meets.
 
     Returns:
@@ -242,7 +383,7 @@ def _look(identity: Tensor, azimuth: Tensor, elevation: Tensor, size: int) -> tu
     rays = _SAMPLES * size
     if not len(identity):
         return torch.zeros(3, 0, rays**2, device=identity.device), torch.zeros(0, rays**2)
-    head = _identities(identity)
+    head = _dressed(_identities(identity), worn or {})
     axes = [axis[:, :, None] for axis in _camera(azimuth, elevation)]  # (B, 3, 1) each
 
     # One ray a pixel finds about where the surface is; the others start a little before that.
@@ -308,8 +449,14 @@ def _parts(head: dict[str, Tensor], x: Tensor, y: Tensor, z: Tensor) -> tuple[Te
         + head["lips"] * _bump(a, b, 0, mouth - 0.05, 0.85 * head["mouth_width"], 0.035)
         + head["chin"] * _bump(a, b, 0, -0.82, 0.22, 0.13)
     )
+    if "smile" in head:
+        front = front + 0.035 * head["smile"] * _bump(a, b, 0.36, mouth + 0.2, 0.14, 0.12)
+    if "glasses" in head:
+        front = front + 0.03 * head["glasses"] * _rims(head, a, b)
     jaw = head["jaw"] * _bump(a, b, 0.6, -0.72, 0.2, 0.2)
     shape = 1 + front * torch.sigmoid(14 * (c - 0.2)) + jaw
+    if "shape" in head:
+        shape = shape + 0.2 * _long_hair(head, b, c) * torch.sigmoid(8 * (0.2 - b))
     skull = (length - shape - head["hair_volume"] * _hair(head, b, c)) * head["width"]
 
     neck = torch.maximum(torch.sqrt(x * x + (z + 0.18) ** 2 + 1e-6) - head["neck"], y + 0.3)
@@ -329,6 +476,19 @@ def _hair(head: dict[str, Tensor], b: Tensor, c: Tensor) -> Tensor:
     return torch.sigmoid(24 * (0.78 * b - 0.62 * c - 0.78 * head["hairline"] + 0.52))
 
 
+def _long_hair(head: dict[str, Tensor], b: Tensor, c: Tensor) -> Tensor:
+    """Return 1 where long hair falls beside the face, as far down as the chin."""
+    return head["shape"] * torch.sigmoid(24 * (0.1 - c)) * torch.sigmoid(24 * (b + 0.9))
+
+
+def _rims(head: dict[str, Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """Return 1 where the rims of glasses are, their bridge and their sides, 0 elsewhere."""
+    across, up = (a - head["eye_distance"] - 0.02) / 0.26, (b - head["eye_level"] + 0.01) / 0.21
+    ring = torch.sigmoid(40 * (0.17 - (torch.sqrt(across**2 + up**2 + 1e-6) - 0.9).abs()))
+    level = torch.sigmoid(160 * (0.03 - (b - head["eye_level"] - 0.04).abs()))
+    return torch.maximum(ring, level * ((up.abs() < 1) & (across.abs() > 0.9)))
+
+
 def _reflected(head: dict[str, Tensor], x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Return the part of the light that a point of the surface reflects: skin, lips, eyes, hair."""
     skull, neck, ear, a, b, c = _parts(head, x, y, z)
@@ -340,17 +500,34 @@ def _reflected(head: dict[str, Tensor], x: Tensor, y: Tensor, z: Tensor) -> Tens
         distance = torch.sqrt(((a - a0) / width) ** 2 + ((b - b0) / height) ** 2 + 1e-6)
         return torch.sigmoid(9 * (1 - distance)) * front
 
+    mouth, mouth_width, height = head["mouth_level"], head["mouth_width"], 0.08
+    lips = 0.55 * head["skin"]
+    if "smile" in head:
+        mouth_width = mouth_width * (1 + 0.5 * head["smile"])
+        mouth = mouth + head["smile"] * (0.1 * (a / mouth_width) ** 2 - 0.03)
+        height = height * (1 + 0.6 * head["smile"])
+        lips = lips * (1 - 0.6 * head["smile"])
     colour = head["skin"].expand_as(a)
-    for paint, where in (
-        (0.55 * head["skin"], spot(0, head["mouth_level"], 1.15 * head["mouth_width"], 0.08)),
+    paints = [
+        (lips, spot(0, mouth, 1.15 * mouth_width, height)),
         (hair, spot(eye[0], eye[1] + head["brow_height"], 0.16, 0.035)),
         (torch.ones_like(hair), spot(*eye, 0.13 * head["eye_size"], 0.07 * head["eye_size"])),
         (
             0.05 * torch.ones_like(hair),
             spot(*eye, 0.06 * head["eye_size"], 0.06 * head["eye_size"]),
         ),
-        (hair, _hair(head, b, c) * (skull < torch.minimum(neck, ear))),
-    ):
+    ]
+    if "smile" in head:
+        teeth = spot(0, mouth, 0.85 * mouth_width, 0.075 * head["smile"].clamp(min=0.2))
+        paints.insert(1, (torch.ones_like(hair), head["smile"] * teeth))
+    if "glasses" in head:
+        dark, seen = 0.03 * torch.ones_like(hair), head["glasses"] * torch.sigmoid(30 * (c + 0.1))
+        paints.append((dark, _rims(head, a, b) * seen))
+    hairy = _hair(head, b, c)
+    if "shape" in head:
+        hairy = torch.maximum(hairy, _long_hair(head, b, c - 0.16))  # also where it thins out
+    paints.append((hair, hairy * (skull < torch.minimum(neck, ear))))
+    for paint, where in paints:
         colour = torch.lerp(colour, paint.expand_as(a), where)
     return colour
 
