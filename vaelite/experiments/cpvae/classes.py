@@ -15,7 +15,7 @@ paper's ResNet-50.
 
 **Networks.**  One hidden layer of 128 units on either side, where the paper has convolutions.
 
-**What is measured**, on 1,000 test images (drawn at random, the same for all), 100 samples each:
+**What is measured**, on 500 test images (drawn at random, the same for all), 100 samples each:
 
 - ``accuracy``, and ``accuracy_reconstruction``, by the mean of ln p(x | z, t) alone, which needs no
   importance weights: is it the marginal likelihood that classifies?  ``accuracy_gain`` is the
@@ -84,9 +84,9 @@ SETTINGS = {
         "source": "mnist",
         "size": 28,
         "hidden": [128],
-        "batch_size": 16,
-        "steps": 3000,
-        "test": 1000,
+        "batch_size": 8,
+        "steps": 2500,
+        "test": 500,
         "seeds": 10,
         "real_data": ["mnist"],
     },
