@@ -59,7 +59,7 @@ class ContrastiveVAE(DataModel):
         self.background_dim = check_count("background_dim", background_dim)
         self.salient_dim = check_count("salient_dim", salient_dim)
         self.trunk = trunk
-        self.background_head = nn.Linear(trunk_dim, 2 * background_dim)
+        self.background_head = nn.Linear(check_count("trunk_dim", trunk_dim), 2 * background_dim)
         self.salient_head = nn.Linear(trunk_dim, 2 * salient_dim)
         self.decoder = decoder
 
@@ -93,16 +93,37 @@ class ContrastiveVAE(DataModel):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return mean and log variance of q(z|x), ``(B, D_z)``, and of q(s|x), ``(B, D_s)``."""
-        features = self.trunk(self.prepare(x))
+        features = self._features(self.prepare(x))
         return (*self.background_head(features).chunk(2, -1), *self._salient(features))
+
+    def _features(self, x: Tensor) -> Tensor:
+        features, wanted = self.trunk(x), (len(x), self.background_head.in_features)
+        if features.shape != wanted:
+            found = tuple(features.shape)
+            raise ValueError(f"trunk must return {wanted}, (B, trunk_dim); got {found}.")
+        return features
 
     def _salient(self, features: Tensor) -> tuple[Tensor, Tensor]:
         return self.salient_head(features).chunk(2, -1)
 
     def decode(self, z: Tensor, s: Tensor | None = None) -> Tensor:
-        """Return the likelihood's parameters; without ``s``, those of background data."""
-        s = z.new_zeros(*z.shape[:-1], self.salient_dim) if s is None else s
-        return self.decoder(torch.cat([z, s], -1))
+        """Return the likelihood's parameters; without ``s``, those of background data.
+
+        Raises:
+            ValueError: if ``s`` has another shape than it should beside ``z``, or the decoder
+                does not make data.
+        """
+        shape = (*z.shape[:-1], self.salient_dim)
+        if s is None:
+            s = z.new_zeros(shape)
+        elif s.shape != shape:
+            raise ValueError(f"s must have shape {shape} beside z; got {tuple(s.shape)}.")
+        image = self.decoder(torch.cat([z, s], -1))
+        if image.shape[-len(self.data_shape) :] != self.data_shape:  # else it would be broadcast
+            raise ValueError(
+                f"decoder must make data of shape {self.data_shape}; it makes {tuple(image.shape)}."
+            )
+        return image
 
     def loss(self, batch: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the negative sum of both bounds and its parts, in nats a datum of either set.
@@ -110,9 +131,10 @@ class ContrastiveVAE(DataModel):
         Args:
             batch: target ``(B, ...)`` and background ``(B', ...)``.
         """
+        _check_pair(batch)
         target, background = (self.prepare(x) for x in batch)
         rows = [len(target), len(background)]
-        features = self.trunk(torch.cat([target, background]))
+        features = self._features(torch.cat([target, background]))
         mean, log_var = self.background_head(features).chunk(2, -1)
         salient_mean, salient_log_var = self._salient(features[: rows[0]])
         z, z_background = gaussian.reparameterize(mean, log_var).split(rows)
@@ -134,7 +156,11 @@ class ContrastiveVAE(DataModel):
             TypeError: if the data are not a target and a background.
             ValueError: if they are unfit for the model.
         """
-        if not isinstance(data, (tuple, list)) or len(data) != 2:
-            raise TypeError("data must be Unpaired(target, background).")
+        _check_pair(data)
         for x in data:
             super().validate(x)
+
+
+def _check_pair(data: Sequence[Tensor]) -> None:
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise TypeError("data must be Unpaired(target, background).")

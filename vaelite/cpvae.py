@@ -252,7 +252,8 @@ class CPVAE(DataModel):
         features = self.trunk(x)
         if features.shape != (len(x), self.shared_head.in_features):
             wanted = (len(x), self.shared_head.in_features)
-            raise ValueError(f"trunk must return {wanted}, (B, trunk_dim); got {features.shape}.")
+            found = tuple(features.shape)
+            raise ValueError(f"trunk must return {wanted}, (B, trunk_dim); got {found}.")
         mean, log_var = self.shared_head(features).chunk(2, -1)
         private = self.private_heads(features).unflatten(-1, (self.populations, 2, -1))
         private_mean, private_log_var = private.movedim(0, -2).unbind(1)  # (K, 2, B, D_t)
