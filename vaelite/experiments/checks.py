@@ -108,6 +108,8 @@ def anchors(results: Mapping[str, Any], experiment: Experiment, path: Path) -> l
     if experiment.train is not None:
         if results["anchors"]["trials"] != chosen:
             return ["the anchors are not one trial of every method"]
+        if not chosen:  # the experiment keeps no weights
+            return []
         try:
             kept = list(
                 anchor_files.load(anchor_files.path_beside(path), results["anchors"]["sha256"])

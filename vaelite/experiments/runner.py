@@ -63,8 +63,10 @@ group's trials, settings, code and versions, so that another group's is never op
 - a *trace*: the losses and their parts over the first dozen steps of every setting, two seeds each.
   It is computed again in seconds, and tells whether the code still trains the same models;
 - *anchors* (:mod:`vaelite.experiments.anchors`): the final weights of one trial of each method,
-  which tell whether the code still measures the same.  A module without networks may define
-  ``anchors(trials)``, the trials that are run again instead; by default the first of each method.
+  which tell whether the code still measures the same.  A module may define ``anchors(trials)``:
+  without networks, the trials that are run again instead; with networks that are too large to keep,
+  none.  By default the first of each method.
+- ``settings["real_data"]``, where there is one, names data sets that not everybody has at hand.
 
 ``python -m vaelite reproduce NAME --profile P`` runs the trials and writes
 ``book/results/NAME.P.json``.  ``--resume`` continues a run that was stopped, and adds what a
