@@ -151,7 +151,7 @@ def _list_data(arguments: argparse.Namespace) -> None:
             state = "in the cache"
         else:
             state = f"{real.megabytes:.0f} MB to fetch"
-        print(f"  {name:<12} {state:<15} {data.summary(name)}")
+        print(f"  {name:<13} {state:<15} {data.summary(name)}")
 
 
 def _fetch(arguments: argparse.Namespace) -> None:

@@ -2,8 +2,10 @@ r"""Grassy digits: handwritten digits laid over crops of a photograph of grass.
 
 A stand-in for Grassy MNIST (Abid, Zhang, Bagaria and Zou, 2018), whose grass came from ImageNet.
 Digits and grass are both real, but all grass comes from one photograph of 512 x 512 pixels, the
-texture that scikit-image ships; so each crop is magnified, turned, mirrored and lit at random.
-Training and test crops come from two parts of the photograph that share no pixel.
+texture that scikit-image ships (by linolafett, CC0); so each crop is magnified, turned, mirrored
+and lit at random.  Training and test crops come from two parts of the photograph that share no
+pixel.  It has room for some 230 and 80 crops of 28 x 28 that do not overlap, so a large model may
+learn the training grass by heart.
 
 An image is the sum of two layers, without clipping:
 
