@@ -7,14 +7,18 @@ noticed whoever made it and whatever was executed since.  ``make test`` tries so
 """
 
 import importlib.util
+import inspect
 import os
+import textwrap
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from vaelite import gaussian, isa, metrics, vae
+from vaelite import contrastive, cpvae, gaussian, isa, metrics, vae
 from vaelite.disentangle import BetaTCVAE, FactorVAE
 from vaelite.distributions import lp_nested
 from vaelite.experiments import anchors, checks, comparison, get
@@ -110,6 +114,20 @@ def test_radii_of_samples_are_precise():
 def wrapped(owner, name, change):
     """Put ``change(original)`` in the place of an attribute."""
     return lambda patch: patch.setattr(owner, name, change(getattr(owner, name)))
+
+
+def edited(owner, name, old, new):
+    """Put a function with one piece of its text changed in the place of an attribute."""
+
+    def make_mistake(patch):
+        original = inspect.unwrap(getattr(owner, name))
+        source = textwrap.dedent(inspect.getsource(original))
+        assert source.count(old) == 1, f"{name} has {source.count(old)} times {old!r}"
+        found = {}
+        exec(source.replace(old, new), original.__globals__, found)
+        patch.setattr(owner, name, found[name])
+
+    return make_mistake
 
 
 def trial_changed(**changes):
@@ -347,6 +365,145 @@ CODE = {
     "a planned comparison is turned around": (
         other_test("test_plan.py", "test_every_planned_comparison_comes_out_as_the_book_says"),
         wrapped(comparison, "difference", lambda f: lambda r, a, b, *more: f(r, b, a, *more)),
+    ),
+}
+
+
+TERMS = other_test("test_cpvae.py", "test_terms_and_all_gradients_are_those_of_the_equations", 3)
+WEIGHING = other_test("test_cpvae.py", "test_the_loss_weighs_the_two_objectives")
+CLASSES = other_test("test_cpvae.py", "test_weights_are_constant_where_the_encoder_is_exact")
+PHASES = other_test("test_cpvae.py", "test_each_phase_moves_what_it_should_and_nothing_else")
+BOUNDS = other_test("test_contrastive.py", "test_the_loss_is_the_negative_sum_of_both_bounds")
+
+CODE |= {
+    "CPVAE: the cross term has the own population in it": (
+        TERMS,
+        edited(cpvae, "_terms", "(table.sum(1) - own_kl) / others", "table.sum(1) / others"),
+    ),
+    "CPVAE: the cross term is over K, not K - 1": (
+        TERMS,
+        edited(cpvae, "_terms", "others = len(batches) - 1", "others = len(batches)"),
+    ),
+    "CPVAE: the cross term is weighed by n_j": (
+        TERMS,
+        edited(cpvae, "_terms", "(table.sum(1) - own_kl)", "(table.sum(0) - own_kl)"),
+    ),
+    "CPVAE: fictitious codes are made by the data's own encoder": (
+        TERMS,
+        edited(cpvae, "_terms", "(table.sum(1) - own_kl)", "(own_kl.sum() - own_kl)"),
+    ),
+    "CPVAE: fictitious codes are detached": (
+        TERMS,
+        edited(cpvae, "_terms", "= (table.sum(1) - own_kl)", "= (table.detach().sum(1) - own_kl)"),
+    ),
+    "CPVAE: the shared code is detached": (
+        TERMS,
+        edited(cpvae, "_terms", "model.shared_decoder(z)", "model.shared_decoder(z.detach())"),
+    ),
+    "CPVAE: another population's decoder": (
+        TERMS,
+        edited(cpvae, "_terms", "model.private_decoders[k](", "model.private_decoders[k - 1]("),
+    ),
+    "CPVAE: another population's encoder": (
+        TERMS,
+        edited(
+            cpvae,
+            "_terms",
+            "torch.cat([private_mean[k, rows_of_k]",
+            "torch.cat([private_mean[k - 1, rows_of_k]",
+        ),
+    ),
+    "CPVAE: the likelihood is a mean over features": (
+        TERMS,
+        wrapped(
+            cpvae.CPVAE,
+            "log_density",
+            lambda f: lambda self, x, parameters: f(self, x, parameters) / x[0].numel(),
+        ),
+    ),
+    "CPVAE: alpha weighs the private KL as well": (
+        WEIGHING,
+        edited(cpvae.CPVAE, "_weighed", "(1 - weight) *", "self.alpha * (1 - weight) *"),
+    ),
+    "CPVAE: J keeps the private KL": (
+        WEIGHING,
+        edited(cpvae.CPVAE, "_weighed", "(1 - weight) * parts", "parts"),
+    ),
+    "CPVAE: alpha also counts without mutual information": (
+        WEIGHING,
+        edited(cpvae.CPVAE, "_weighed", "weight * self.alpha * parts", "self.alpha * parts"),
+    ),
+    "CPVAE: the loss is a datum of the batch's": (
+        WEIGHING,
+        edited(cpvae.CPVAE, "loss", "sum(self.sizes or map(len, batch))", "sum(map(len, batch))"),
+    ),
+    "CPVAE: weights without the shared code's prior": (
+        CLASSES,
+        edited(
+            cpvae.CPVAE,
+            "_samples",
+            "self.prior.log_prob(z) - gaussian.log_density(z",
+            "-gaussian.log_density(z",
+        ),
+    ),
+    "CPVAE: weights with another population's ratio": (
+        CLASSES,
+        edited(cpvae, "_score", "private_log_ratio[k]", "private_log_ratio[k - 1]"),
+    ),
+    "CPVAE: weights are summed, not averaged": (
+        CLASSES,
+        edited(cpvae, "_score", " - math.log(samples)", ""),
+    ),
+    "CPVAE: effective samples are inverted": (
+        CLASSES,
+        edited(cpvae, "_score", "1 / weights.softmax", "weights.softmax"),
+    ),
+    "CPVAE: a datum is weighed by the first population's code": (
+        CLASSES,
+        edited(cpvae.CPVAE, "log_weights", "t[k][:, rows]", "t[0][:, rows]"),
+    ),
+    "CPVAE: the mean of log weights stands for the log of their mean": (
+        other_test("test_cpvae.py", "test_estimates_match_the_exact_evidence", None),
+        edited(cpvae, "_score", "weights.logsumexp(0) - math.log(samples)", "weights.mean(0)"),
+    ),
+    "CPVAE: reconstructions come from the first population's encoder": (
+        other_test("test_cpvae.py", "test_parts_of_a_reconstruction"),
+        edited(cpvae.CPVAE, "reconstruct", "t[population]", "t[0]"),
+    ),
+    "CPVAE: looking at a model moves its batch statistics": (
+        other_test("test_cpvae.py", "test_looking_at_a_model_leaves_it_as_it_was"),
+        lambda patch: patch.setattr(cpvae, "_evaluated", lambda model: nullcontext()),
+    ),
+    "CPVAE: a new task trains the first population's decoder": (
+        PHASES,
+        edited(cpvae.NewTask, "_loss", "model.decode(z, t, k)", "model.decode(z, t, 0)"),
+    ),
+    "CPVAE: a frozen task takes batch statistics": (
+        PHASES,
+        lambda patch: patch.setattr(cpvae.NewTask, "train", nn.Module.train),
+    ),
+    "CPVAE: a frozen task trains the shared code's prior": (
+        PHASES,
+        edited(cpvae.NewTask, "loss", '("private_")', '(("private_", "prior"))'),
+    ),
+    "contrastive VAE: the salient code is detached": (
+        BOUNDS,
+        edited(
+            contrastive.ContrastiveVAE, "loss", "self.decode(z, s)", "self.decode(z, s.detach())"
+        ),
+    ),
+    "contrastive VAE: the KLs of target and background are exchanged": (
+        BOUNDS,
+        edited(
+            contrastive.ContrastiveVAE,
+            "loss",
+            "shared_kl, background_kl =",
+            "background_kl, shared_kl =",
+        ),
+    ),
+    "contrastive VAE: the target is decoded without its salient code": (
+        BOUNDS,
+        edited(contrastive.ContrastiveVAE, "loss", "self.decode(z, s)", "self.decode(z)"),
     ),
 }
 
