@@ -8,6 +8,7 @@ from vaelite.experiments.cpvae.common import (
     explained,
     fit_each,
     read_off,
+    resnet50,
     translate,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "explained",
     "fit_each",
     "read_off",
+    "resnet50",
     "translate",
 ]

@@ -168,14 +168,21 @@ class Classifier(nn.Module):
         classes: how many.
         width: channels of the first convolution.
         shift: share of the image by which training images are moved at random.
+        network: another network, in place of the small one, for images of three channels.
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], classes: int, width: int, shift: float
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        width: int,
+        shift: float,
+        network: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.image_shape, self.shift = image_shape, shift
-        self.net = nn.Sequential(
+        self.channels = image_shape[0] if network is None else 3
+        self.net = network or nn.Sequential(
             ConvEncoder(image_shape, 8 * width, width, batch_norm=True),
             nn.ReLU(),
             nn.Linear(8 * width, classes),
@@ -184,10 +191,18 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits, ``(B, ...) -> (B, classes)``."""
         x = as_float(x, next(self.parameters()).dtype)
-        return self.net(x.reshape(-1, *self.image_shape))
+        x = x.reshape(-1, *self.image_shape)
+        return self.net(x.expand(-1, self.channels, -1, -1))
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the cross-entropy of images ``(B, H, W)`` and their classes ``(B,)``, in nats."""
         x, labels = batch
         loss = F.cross_entropy(self(translate(x, self.shift)), labels)
         return loss, {"cross_entropy": loss}
+
+
+def resnet50(classes: int) -> nn.Module:
+    """Return an untrained ResNet-50 of torchvision, the paper's reference classifier."""
+    from torchvision.models import resnet50 as build
+
+    return build(num_classes=classes)
