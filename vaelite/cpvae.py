@@ -514,11 +514,10 @@ def anneal(epoch: float) -> float:
 class ClassEvidence(NamedTuple):
     """What each population's model says of each datum; ``(B, K)`` all.
 
-    Attributes:
-        log_likelihood: the importance-sampled ln p(x | population k), nats.
-        effective_samples: (sum of weights)^2 / (sum of their squares), between 1 and S.
-        reconstruction: the mean of ln p(x | z, t) over the samples, nats; the likelihood's part
-            that the codes' prior has no say in.
+    ``log_likelihood`` is the importance-sampled ln p(x | population k), nats; ``effective_samples``
+    the square of the weights' sum over the sum of their squares, between 1 and S;
+    ``reconstruction`` the mean of ln p(x | z, t) over the samples, nats, in which the codes' prior
+    has no say.
     """
 
     log_likelihood: Tensor
