@@ -518,6 +518,19 @@ def test_a_dataset_size_that_is_not_the_datas(cls):
     )
 
 
+def test_a_dataset_size_that_is_not_that_of_a_later_phase():
+    def make(seed):
+        return MixturePrior.mlp(L, [8], D, dataset_size=N)
+
+    later = [Phase(2), Phase(2, data=images(N + 3))]
+    for run in (
+        lambda: fit(make(0), images(N), phases=later, batch_size=4, progress=False),
+        lambda: fit_seeds(make, images(N), [0], phases=later, batch_size=4, progress=False),
+    ):
+        with pytest.raises(ValueError, match="dataset_size is 60, but phase 2 has 63 data"):
+            run()
+
+
 class Odd(VAE):
     """A VAE with something wrong, by name."""
 

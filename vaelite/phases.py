@@ -149,9 +149,12 @@ def make_plan(
     for source in sources.values():
         if hasattr(model, "validate"):
             model.validate(source.whole())
-    wanted, sizes = getattr(model, "dataset_size", None), plan[0].source.sizes
-    if wanted is not None and len(sizes) == 1 and wanted != sizes[0]:
-        raise ValueError(f"dataset_size is {wanted}, but there are {sizes[0]} data.")
+    wanted = getattr(model, "dataset_size", None)
+    for number, phase in enumerate(plan, 1):
+        sizes = phase.source.sizes
+        if wanted is not None and len(sizes) == 1 and wanted != sizes[0]:
+            where = f"phase {number} has" if len(plan) > 1 else "there are"
+            raise ValueError(f"dataset_size is {wanted}, but {where} {sizes[0]} data.")
     return plan
 
 
