@@ -1,10 +1,16 @@
 """Chapters agree with their notebooks, their claims and the house rules."""
 
+from base64 import b64decode
+from io import BytesIO
+
 import check
 import ledger
+import nbformat
 import notebooks
+import numpy as np
 import pytest
 from notebooks import ROOT
+from PIL import Image
 
 CHAPTERS = notebooks.chapters()
 
@@ -16,6 +22,16 @@ def test_there_are_chapters():
 @pytest.mark.parametrize("source", CHAPTERS, ids=lambda source: source.stem)
 def test_chapter_is_fresh_and_in_order(source):
     assert check.problems(source) == []
+
+
+@pytest.mark.parametrize("source", CHAPTERS, ids=lambda source: source.stem)
+def test_no_title_and_no_label_is_cut_by_the_edge_of_its_picture(source):
+    cells = nbformat.read(notebooks.twin(source), as_version=4).cells
+    data = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    for picture in (each for each in data if "image/png" in each):
+        shades = np.asarray(Image.open(BytesIO(b64decode(picture["image/png"]))).convert("L"))
+        edge = np.concatenate([shades[0], shades[-1], shades[:, 0], shades[:, -1]])
+        assert edge.min() > 200, picture["text/plain"]
 
 
 def test_every_claim_is_registered_and_checked():

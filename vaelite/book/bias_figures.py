@@ -35,7 +35,7 @@ def scenes(X: np.ndarray, truth: np.ndarray, found: Mapping[str, np.ndarray]) ->
     """Draw one :func:`scene` for each entry of ``found``, two side by side."""
     rows = -(-len(found) // 2)
     columns = min(len(found), 2)
-    fig, axes = figures.subplots(rows, columns, height=2.8, squeeze=False)
+    fig, axes = figures.subplots(rows, columns, height=3.0, squeeze=False)
     for ax, (title, W) in zip(axes.flat, found.items(), strict=True):
         scene(ax, X, truth, W, title)
     axes[0, 0].legend(loc="upper left", fontsize=10)
@@ -146,28 +146,29 @@ def two_metrics(W: np.ndarray, noise_var: np.ndarray) -> Figure:
     """Draw two columns on raw axes, and on axes divided by the noise's deviation."""
     scaled = W / np.sqrt(noise_var)[:, None]
     fig, axes = figures.subplots(1, 2, height=2.9)
-    names = ("raw axes", "divided by the noise")
+    names = ("raw axes", "scaled by the noise")
     for ax, columns_, name in zip(axes, (W, scaled), names, strict=True):
         reach = 1.15 * np.abs(columns_).max()
         for k, column in enumerate(columns_.T):
             ax.plot([0, column[0]], [0, column[1]], color=figures.COLOURS[k], lw=4)
         angle = ica.angles_between(columns_)[0]
-        ax.set(title=f"{name}:\n{angle:.0f}°", aspect="equal")
-        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="$x_1$")
-        ax.tick_params(labelsize=9)
+        ax.set_title(f"{name}: {angle:.0f}°", fontsize=12)
+        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="$x_1$", aspect="equal")
+        ax.tick_params(labelsize=10)
     axes[0].set_ylabel("$x_2$")
     return fig
 
 
 def heat_maps(maps: Mapping[str, np.ndarray], rows: Sequence[str], columns_: Sequence) -> Figure:
     """Draw tables of components left, from 0 to 3, as coloured cells with numbers."""
-    fig, axes = figures.subplots(len(maps), 1, height=2.7, sharex=True, squeeze=False)
+    fig, axes = figures.subplots(len(maps), 1, height=2.3, sharex=True, squeeze=False)
     for ax, (title, values) in zip(axes[:, 0], maps.items(), strict=True):
         ax.imshow(values, cmap="cividis", vmin=0, vmax=3, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
             ink = "black" if value > 1.6 else "white"
             ax.text(column, row, f"{value:.1f}", ha="center", va="center", color=ink)
-        ax.set(title=title, yticks=range(len(rows)), xticks=range(len(columns_)))
+        ax.set_title(title, fontsize=12)
+        ax.set(yticks=range(len(rows)), xticks=range(len(columns_)))
         ax.set_yticklabels([name.replace(", ", ",\n") for name in rows], fontsize=10)
         ax.spines[:].set_visible(False)
     axes[-1, 0].set_xticks(range(len(columns_)), [f"{value:g}" for value in columns_])

@@ -22,7 +22,7 @@ _LEVELS = (
 
 def machines(rows: np.ndarray, names: Sequence[str]) -> Figure:
     """Draw rows of seven pictures ``(7 * rows, H, W)``, one row a knob."""
-    fig, ax = figures.subplots(height=3.0)
+    fig, ax = figures.subplots(height=1.7)
     side = rows.shape[1]
     ax.imshow(figures.image_grid(rows, columns=7, fill=0.35))
     ax.set_yticks([side / 2 + (side + 1) * k for k in range(len(names))], names)
@@ -67,8 +67,8 @@ def gap_lines(sweep: np.ndarray, gaps: Mapping[str, np.ndarray]) -> Figure:
         ax.plot(sweep, gap, style, label=name)
     ax.axvline(0, color=figures.GREY, lw=1)
     ax.set(xlabel="rotation away from the truth (degrees)", xticks=range(-45, 46, 15))
-    ax.set(ylabel="free energy minus\nlog-likelihood (nats)", ylim=(-0.27, 0.01))
-    ax.legend(fontsize=9, loc="lower center", ncols=3, columnspacing=1, handlelength=1.5)
+    ax.set(ylabel="free energy minus\nlog-likelihood (nats)", ylim=(-0.23, 0.01))
+    fig.legend(fontsize=10, loc="outside upper center", ncols=3)
     return fig
 
 
@@ -142,7 +142,7 @@ def by_batch_size(
     whole: Sequence[float],
 ) -> Figure:
     """Draw index-code and total correlation against the batch size, with two standard errors."""
-    fig, axes = figures.subplots(2, 1, height=2.5, sharex=True)
+    fig, axes = figures.subplots(2, 1, height=2.2, sharex=True)
     looks = {"stratified": ("o-", figures.BLUE), "mis-indexed": ("s--", figures.ORANGE)}
     for part, name in enumerate(("index-code (nats)", "total\ncorrelation (nats)")):
         axes[part].axhline(whole[part], color=figures.GREY, lw=1.5, label="all data")
@@ -173,7 +173,7 @@ def overfitting(watch: np.ndarray, stopped: float, truth: float) -> Figure:
 
 def price(outcome: Mapping[tuple[str, float], np.ndarray], betas: Sequence[float]) -> Figure:
     """Draw reconstruction and MIG, ``(seeds, 2 or more)`` by method and beta, a dot a seed."""
-    fig, axes = figures.subplots(2, 1, height=2.5, sharex=True)
+    fig, axes = figures.subplots(2, 1, height=2.2, sharex=True)
     looks = {"β-VAE": (figures.BLUE, "o", "-", -0.04), "β-TCVAE": (figures.ORANGE, "s", "--", 0.04)}
     for name, (colour, marker, style, shift) in looks.items():
         for column, ax in enumerate(axes):
