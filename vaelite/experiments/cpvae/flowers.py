@@ -89,7 +89,7 @@ def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All methods of a seed, then the next seed."""
     return [
         {"method": method, "seed": seed(repeat)}
-        for repeat in range(settings["seeds"])
+        for repeat in range(settings.get("first_seed", 0), settings["seeds"])
         for method in settings["methods"]
     ]
 
@@ -116,13 +116,15 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Modu
 def _cpvae(settings: Mapping[str, Any]) -> CPVAE:
     likelihood = Gaussian(settings["noise"], learned=True)
     shape, dims = _shape(settings), (settings["shared_dim"], settings["private_dim"])
-    return CPVAE.conv(TASKS, shape, *dims, width=settings["width"], likelihood=likelihood)
+    options = {"width": settings["width"], "batch_norm": settings.get("batch_norm", True)}
+    return CPVAE.conv(TASKS, shape, *dims, likelihood=likelihood, **options)
 
 
 def _vae(settings: Mapping[str, Any], width: int) -> VAE:
     likelihood = Gaussian(settings["noise"], learned=True)
     latents = settings["shared_dim"] + TASKS * settings["private_dim"]
-    return VAE.conv(_shape(settings), latents, width=width, batch_norm=True, likelihood=likelihood)
+    options = {"width": width, "batch_norm": settings.get("batch_norm", True)}
+    return VAE.conv(_shape(settings), latents, likelihood=likelihood, **options)
 
 
 def _shape(settings: Mapping[str, Any]) -> tuple[int, int, int]:
