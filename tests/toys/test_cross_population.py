@@ -125,7 +125,7 @@ def test_gradient_of_the_objective_against_finite_differences(rng, C):
     model = some_model(rng)
 
     def objective(free):
-        terms = cp.objective_terms(C, cp._unpacked(free, model), np.arange(1.0, K + 1), 2.5)
+        terms = cp.objective_terms(C, cp.unpacked(free, model), np.arange(1.0, K + 1), 2.5)
         return terms.objective
 
     at = cp.packed(model)
@@ -206,9 +206,9 @@ def test_maximise_only_climbs_and_keeps_the_noise(rng, C):
     np.testing.assert_array_equal(found.noise_var, start.noise_var)
 
 
-def test_packed_and_unpacked_are_inverse(rng):
+def test_packed_andunpacked_are_inverse(rng):
     model = some_model(rng)
-    for part, again in zip(model, cp._unpacked(cp.packed(model), model), strict=True):
+    for part, again in zip(model, cp.unpacked(cp.packed(model), model), strict=True):
         np.testing.assert_allclose(again, part, rtol=1e-12)
 
 

@@ -227,14 +227,14 @@ def maximise(C, start, alpha=1.0, mutual_information=1.0, sizes=None, tolerance=
         raise ValueError(f"mutual_information must lie in [0, 1]; got {mutual_information}.")
 
     def loss(free):
-        terms = objective_terms(C, _unpacked(free, start), sizes, alpha)
+        terms = objective_terms(C, unpacked(free, start), sizes, alpha)
         return -(1 - mutual_information) * terms.elbo - mutual_information * terms.objective
 
     options = {"maxiter": 20_000, "maxfun": 40_000, "ftol": tolerance, "gtol": 1e-8}
     found = minimize(
         value_and_grad(loss), packed(start), jac=True, method="L-BFGS-B", options=options
     )
-    return _unpacked(found.x, start)
+    return unpacked(found.x, start)
 
 
 def packed(model):
@@ -242,6 +242,18 @@ def packed(model):
     A, B, _, R, shared_var, S, private_var = model
     free = (A, B, R, onp.log(shared_var), S, onp.log(private_var))
     return onp.concatenate([onp.ravel(onp.asarray(part, float)) for part in free])
+
+
+def unpacked(free, model):
+    """Return the :class:`Model` with these free parameters, shaped like ``model``."""
+    A, B, noise_var, R, shared_var, S, private_var = model
+    parts, at = [], 0
+    for part in (A, B, R, shared_var, S, private_var):
+        size = int(onp.size(part))
+        parts.append(np.reshape(free[at : at + size], onp.shape(part)))
+        at += size
+    A, B, R, log_shared, S, log_private = parts
+    return Model(A, B, noise_var, R, np.exp(log_shared), S, np.exp(log_private))
 
 
 def private_code(own, other, noise, alpha=1.0):
@@ -313,15 +325,3 @@ def _symmetric(name, covariance):
         turned = onp.swapaxes(covariance, -1, -2)
         if not onp.allclose(covariance, turned, atol=1e-9 * onp.abs(covariance).max()):
             raise ValueError(f"{name} must be symmetric.")
-
-
-def _unpacked(free, model):
-    """The :class:`Model` whose free parameters are ``free``, shaped like ``model``."""
-    A, B, noise_var, R, shared_var, S, private_var = model
-    parts, at = [], 0
-    for part in (A, B, R, shared_var, S, private_var):
-        size = int(onp.size(part))
-        parts.append(np.reshape(free[at : at + size], onp.shape(part)))
-        at += size
-    A, B, R, log_shared, S, log_private = parts
-    return Model(A, B, noise_var, R, np.exp(log_shared), S, np.exp(log_private))
