@@ -141,6 +141,22 @@ def numbers(value, shape, what, named="", mistakes=()):
     return found
 
 
+def parts(value, shapes, named="", mistakes=()):
+    """Return an answer of several parts as a list of double precision arrays.
+
+    ``shapes`` maps what each part is, for the messages, to its shape; the parts may come as one
+    array.  ``named`` and ``mistakes`` are those of ``numbers``, for every part.
+    """
+    names = [name[0].lower() + name[1:] for name in shapes]
+    if not isinstance(value, (tuple, list)):
+        value = tensor(value)
+        value = list(value) if value.ndim else [value]
+    if len(value) != len(shapes):
+        fail(f"Return {len(shapes)} values, {', '.join(names)}; your answer has {len(value)}.")
+    pairs = zip(value, shapes.items(), strict=True)
+    return [numbers(part, shape, name, named, mistakes) for part, (name, shape) in pairs]
+
+
 def near(found, right, rtol=1e-4, atol=1e-5):
     """Whether two arrays agree, not-a-number never."""
     found, right = np.asarray(found, dtype=float), np.asarray(right, dtype=float)

@@ -48,7 +48,7 @@ def notebook_code(path):
 
 
 def test_there_are_assignments():
-    assert {"01_foundations", "02_subspaces"} <= set(NAMES)
+    assert {"01_foundations", "02_subspaces", "03_cross_population"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

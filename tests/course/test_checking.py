@@ -114,6 +114,28 @@ def test_what_holds_no_numbers_is_told_so():
         checking.numbers({1: 2}, (), "It")
 
 
+@pytest.mark.parametrize(
+    "two", [(1, torch.tensor([2.0])), [np.float32(1), 2.0], np.array([1.0, 2.0]), torch.ones(2) + 0]
+)
+def test_several_parts_come_together_or_apart(two):
+    first, second = checking.parts(two, {"The mean": (), "The error": ()})
+    assert first == 1 and second in (1, 2) and first.dtype == float
+
+
+def test_parts_that_are_missing_or_misshapen_are_named():
+    shapes = {"The mean": (), "The error": (2,)}
+    with fails("Return 2 values, the mean, the error; your answer has 1"):
+        checking.parts(3.0, shapes)
+    with fails("Return 2 values, the mean, the error; your answer has 3"):
+        checking.parts([1, 2, 3], shapes)
+    with fails(r"The error should have shape \(D,\) = \(2,\); it has \(3,\)"):
+        checking.parts([1, np.zeros(3)], shapes, "(D,)")
+    with fails("^Not answered yet: "):
+        checking.parts(..., shapes)
+    with fails("^transposed$"):
+        checking.parts([1, np.zeros((2, 1))], shapes, "", {(2, 1): "transposed"})
+
+
 def test_wrong_shapes_are_told_what_they_mean():
     with fails(r"It should have shape \(B,\) = \(3,\); it has \(3, 1\)"):
         checking.numbers(np.zeros((3, 1)), (3,), "It", "(B,)")

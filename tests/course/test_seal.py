@@ -152,6 +152,9 @@ class Far(dict):
         ("02_subspaces", "q1"),
         ("02_subspaces", "q4"),
         ("02_subspaces", "q5"),
+        ("03_cross_population", "q3"),
+        ("03_cross_population", "q4"),
+        ("03_cross_population", "q5"),
     ],
 )
 def test_answers_are_judged_alike_through_the_pipes(peers, name, question, monkeypatch):
