@@ -21,7 +21,7 @@ from vaelite.experiments import collect, comparison, isa
 from vaelite.experiments.comparison import Estimate, at, values
 
 NOT_RUN = "not run yet"
-PAPERS = ("isa_vae", "burda")  # in the order of the page
+PAPERS = ("isa_vae", "cpvae", "burda")  # in the order of the page
 
 
 def paper_versus_ours() -> str:
@@ -118,6 +118,13 @@ def representative(method: str, beta: str) -> str:
     return ". ".join(found) or NOT_RUN
 
 
+def mean(name: str, method: str, key: str, digits: str) -> str:
+    """Return a quantity's mean over the seeds of a method, whose name has _ in place of spaces."""
+    results = experiments.load_results(name, "standard")
+    found = values(results, {"method": method.replace("_", " ")}, key)
+    return Estimate(found).text(int(digits), "", "seeds", signed=False)
+
+
 def setting(name: str, key: str) -> str:
     """Return a setting of the standard and of the full profile."""
     shown = []
@@ -153,6 +160,7 @@ COMPUTED = {
         three_numbers,
         sorted_exponents,
         representative,
+        mean,
         setting,
         strengths,
         log_likelihood,

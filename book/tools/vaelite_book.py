@@ -32,6 +32,7 @@ GENERATED = {
     "<!-- paper-versus-ours -->": comparisons.paper_versus_ours,
     "<!-- record variational_biases -->": lambda: records.record("variational_biases"),
     "<!-- record isa -->": lambda: records.record("isa"),
+    "<!-- record cpa -->": lambda: records.record("cpa"),
     "<!-- record latent_variables -->": lambda: records.record("latent_variables"),
 }
 

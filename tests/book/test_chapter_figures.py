@@ -1,9 +1,10 @@
-"""Figures of chapters 03 to 06: what is drawn is what was computed."""
+"""Figures of chapters 03 to 10: what is drawn is what was computed."""
 
 import numpy as np
 import pytest
 
 from vaelite.book import bias_figures, disentangle_figures, isa_figures, lp_nested_figures
+from vaelite.book import cross_population_application_figures as applications
 from vaelite.toys import factor_analysis as fa
 
 NOISE = np.array([0.5, 0.8])
@@ -85,3 +86,68 @@ def test_an_interval_is_shown_for_each_number_of_pairs_so_far():
     np.testing.assert_allclose(panel.curves[0].y, [-0.4, -0.3, np.nan])
     np.testing.assert_allclose(panel.points[0].y, [-0.3, 0.3])
     assert "4 pairs" in panel.text
+
+
+def test_pictures_of_a_row_lie_side_by_side_between_black_and_white():
+    images = np.stack([np.full((2, 3), value) for value in (-0.5, 0.25, 1.5)])
+    figure = applications.pictures({"first": images, "second": images[:, :, :1]})
+    drawn = figure.axes[0].images[0].get_array()
+    assert drawn.shape == (2, 11)
+    np.testing.assert_allclose(drawn[0, [0, 4, 8]], [0, 0.25, 1])
+    assert figure.axes[1].get_ylabel() == "second"
+
+
+def test_a_strip_has_white_between_pictures_grey_or_coloured():
+    grey = applications.strip(np.full((2, 3), 2.0), np.full((2, 3), 0.5))
+    np.testing.assert_allclose(grey[0], [1, 1, 1, 1, 0.5, 0.5, 0.5])
+    assert applications.strip(np.zeros((2, 3, 3)), np.zeros((2, 3, 3))).shape == (2, 7, 3)
+
+
+def test_shares_are_marked_where_the_training_is():
+    lines = {"digit": [0.3, 0.2, 0.1], "grass": [-0.1, 0.4, 0.2]}
+    panel = applications.shares(["none", "1", "3"], lines, 1)
+    np.testing.assert_allclose([curve.y for curve in panel.curves], list(lines.values()))
+    assert [point.y.item() for point in panel.points] == [0.2, 0.4]
+    assert panel.text == "digit 0.20, grass 0.40"
+
+
+def test_clusters_are_drawn_class_by_class():
+    points = np.arange(12.0).reshape(6, 2)
+    figure = applications.clusters({"left": (points, np.array([0, 1, 0, 2, 1, 0]))})
+    first, second, third = (line.get_xydata() for line in figure.axes[0].lines)
+    np.testing.assert_allclose(first, points[[0, 2, 5]])
+    np.testing.assert_allclose(second, points[[1, 4]])
+    np.testing.assert_allclose(third, points[[3]])
+
+
+def test_the_largest_weights_add_up_and_the_effective_number_is_theirs():
+    weights = np.array([1.0, 4, 2, 1, *np.full(8, 0.25), 100])
+    panel = applications.importance(np.log(weights) + 800, 12)
+    np.testing.assert_allclose(panel.bars.y, np.cumsum([4, 2, 1, 1, *np.full(6, 0.25)]) / 10)
+    assert panel.text == f"{10**2 / (16 + 4 + 1 + 1 + 0.5):.1f} effective of 12"
+
+
+def test_the_schedule_and_both_divergences_are_drawn():
+    steps, own, cross = np.arange(3), np.array([1.0, 2, 3]), np.array([0.5, 0.4, 0.3])
+    figure = applications.annealing(np.array([1, 1.1, 1.21]), {"annealed": (steps, own, cross)})
+    above, below = figure.axes
+    np.testing.assert_allclose(above.lines[0].get_ydata(), [1, 1.1, 1.21])
+    np.testing.assert_allclose([line.get_ydata() for line in below.lines], [own, cross])
+
+
+def test_a_task_s_errors_are_drawn_from_the_phase_that_taught_it():
+    errors = np.arange(20.0).reshape(4, 5)
+    figure = applications.errors_by_phase({"VAE": errors})
+    daisy, iris, pansy = (figure.axes[0].lines[task].get_xydata() for task in (1, 2, 4))
+    np.testing.assert_allclose(daisy, [[1, 1], [2, 6], [3, 11], [4, 16]])
+    np.testing.assert_allclose(iris, [[2, 7], [3, 12], [4, 17]])
+    np.testing.assert_allclose(pansy, [[4, 19]])
+
+
+def test_flowers_that_were_not_taught_yet_stay_white():
+    originals, again = np.zeros((5, 2, 2, 3)), np.full((5, 2, 2, 3), 0.5)
+    image, bars = applications.learned_so_far(originals, again, [1, 2, 3, 4, 5], 2, 5.0)
+    assert image.image.shape == (5, 14, 3)
+    shown = image.image[3, [0, 3, 6, 9, 12], 0]
+    np.testing.assert_allclose(shown / shown.max(), [0.5, 0.5, 0.5, 1, 1], atol=0.01)
+    np.testing.assert_allclose(bars.bars.y, [1, 2, 3, 0, 0])

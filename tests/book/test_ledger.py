@@ -100,6 +100,20 @@ def test_paper_versus_ours_has_every_figure_and_table_of_the_isa_vae_paper():
     }
 
 
+def test_paper_versus_ours_has_every_figure_and_table_of_the_cpvae_paper():
+    names = [place["name"] for place in comparisons.read("cpvae")["place"]]
+    figures = re.findall(r"\d+", " ".join(name for name in names if name.startswith("Figure")))
+    assert [int(number) for number in figures] == list(range(1, 8))
+    assert {"Table 1", "Table 2", "Algorithm 1", "Appendix B"} <= set(names)
+
+
+def test_the_mean_of_a_method_is_that_of_its_stored_runs():
+    results = load_results("isa_landing", "standard")
+    runs = comparison.values(results, {"method": "isa-vae without score", "beta": 1.0}, "active")
+    shown = comparisons.mean("isa_landing", "isa-vae_without_score", "active", "2")
+    assert shown.startswith(f"{runs.mean():.2f} [") and f"{len(runs)} seeds" in shown
+
+
 @pytest.mark.parametrize("paper", comparisons.PAPERS)
 def test_every_row_of_ours_is_computed(paper):
     for place in comparisons.read(paper)["place"]:
