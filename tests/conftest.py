@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from vaelite.stack import Single, Stack
 
@@ -18,6 +19,12 @@ ARGUMENTS = [
     "--disable-component-update",
     "--no-first-run",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _validated():
+    """Torch's compiler turns the validation of distributions off, for the whole process."""
+    torch.distributions.Distribution.set_default_validate_args(True)
 
 
 @pytest.fixture(scope="module")
