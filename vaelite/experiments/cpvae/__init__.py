@@ -2,7 +2,9 @@
 
 from vaelite.experiments.cpvae.common import (
     Classifier,
+    anchors,
     calibration_error,
+    check_method,
     cluster_agreement,
     device,
     explained,
@@ -10,11 +12,14 @@ from vaelite.experiments.cpvae.common import (
     read_off,
     resnet50,
     translate,
+    trials,
 )
 
 __all__ = [
     "Classifier",
+    "anchors",
     "calibration_error",
+    "check_method",
     "cluster_agreement",
     "device",
     "explained",
@@ -22,4 +27,5 @@ __all__ = [
     "read_off",
     "resnet50",
     "translate",
+    "trials",
 ]

@@ -44,15 +44,16 @@ from vaelite import data as data_sets
 from vaelite.batches import Unpaired
 from vaelite.cpvae import CPVAE, anneal, class_log_likelihoods, objective_terms
 from vaelite.data import grassy_digits
+from vaelite.experiments.cpvae import common
 from vaelite.experiments.cpvae.common import (
     Classifier,
     calibration_error,
+    check_method,
     device,
     fit_each,
     resnet50,
     translate,
 )
-from vaelite.profile import seed
 from vaelite.training import History
 from vaelite.vae import Gaussian
 
@@ -108,18 +109,7 @@ SETTINGS = {
 }
 
 
-def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All methods of a seed, then the next seed."""
-    return [
-        {"method": method, "seed": seed(repeat)}
-        for repeat in range(settings["seeds"])
-        for method in settings["methods"]
-    ]
-
-
-def anchors(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return none: the networks are too large for their weights to be kept."""
-    return []
+anchors, trials = common.anchors, common.trials
 
 
 class Shifted(nn.Module):
@@ -155,9 +145,8 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Modu
     Raises:
         ValueError: if there is no such method.
     """
+    check_method(trial, METHODS)
     method, size = trial["method"], settings["size"]
-    if method not in METHODS:
-        raise ValueError(f"there is no method {method!r}; there are: {', '.join(METHODS)}.")
     image_shape = (1, size, size)
     if method == "classifier":
         chosen = settings["classifier"]

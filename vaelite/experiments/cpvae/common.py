@@ -19,7 +19,33 @@ from torch import Tensor, nn
 
 from vaelite._validation import check_count
 from vaelite.nets import ConvEncoder, as_float
+from vaelite.profile import seed
 from vaelite.training import History, fit
+
+
+def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each seed's methods in turn, from ``first_seed``, by default 0, to ``seeds``."""
+    return [
+        {"method": method, "seed": seed(repeat)}
+        for repeat in range(settings.get("first_seed", 0), settings["seeds"])
+        for method in settings["methods"]
+    ]
+
+
+def anchors(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return none: the networks are too large for their weights to be kept."""
+    return []
+
+
+def check_method(trial: Mapping[str, Any], methods: Sequence[str]) -> None:
+    """Refuse a trial whose method is none of an experiment's.
+
+    Raises:
+        ValueError: names it, and those that there are.
+    """
+    if trial["method"] not in methods:
+        known = ", ".join(methods)
+        raise ValueError(f"there is no method {trial['method']!r}; there are: {known}.")
 
 
 def device() -> torch.device:

@@ -37,8 +37,8 @@ from vaelite import data as data_sets
 from vaelite.batches import Unpaired
 from vaelite.cpvae import CPVAE, FirstTasks, NewTask
 from vaelite.data.flowers import CLASSES
-from vaelite.experiments.cpvae.common import device
-from vaelite.profile import seed
+from vaelite.experiments.cpvae import common
+from vaelite.experiments.cpvae.common import check_method, device
 from vaelite.training import History, fit
 from vaelite.vae import VAE, Gaussian
 
@@ -85,18 +85,7 @@ SETTINGS = {
 }
 
 
-def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All methods of a seed, then the next seed."""
-    return [
-        {"method": method, "seed": seed(repeat)}
-        for repeat in range(settings.get("first_seed", 0), settings["seeds"])
-        for method in settings["methods"]
-    ]
-
-
-def anchors(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return none: the networks are too large for their weights to be kept."""
-    return []
+anchors, trials = common.anchors, common.trials
 
 
 def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Module:
@@ -105,9 +94,8 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Modu
     Raises:
         ValueError: if there is no such method.
     """
+    check_method(trial, METHODS)
     method, width = trial["method"], settings["width"]
-    if method not in METHODS:
-        raise ValueError(f"there is no method {method!r}; there are: {', '.join(METHODS)}.")
     if method.startswith("cpvae"):
         return _cpvae(settings)
     return _vae(settings, equal_width(settings) if method == "vae equal" else width)

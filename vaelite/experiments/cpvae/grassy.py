@@ -45,7 +45,9 @@ from vaelite.batches import Unpaired
 from vaelite.contrastive import ContrastiveVAE
 from vaelite.cpvae import CPVAE, objective_terms
 from vaelite.data import grassy_digits
+from vaelite.experiments.cpvae import common
 from vaelite.experiments.cpvae.common import (
+    check_method,
     cluster_agreement,
     device,
     explained,
@@ -54,7 +56,6 @@ from vaelite.experiments.cpvae.common import (
 )
 from vaelite.gaussian import kl_standard_normal
 from vaelite.metrics import log_marginal_likelihood
-from vaelite.profile import seed
 from vaelite.training import History
 from vaelite.vae import VAE, Gaussian
 
@@ -107,18 +108,7 @@ SETTINGS = {
 }
 
 
-def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All methods of a seed, then the next seed."""
-    return [
-        {"method": method, "seed": seed(repeat)}
-        for repeat in range(settings["seeds"])
-        for method in settings["methods"]
-    ]
-
-
-def anchors(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return none: the networks are too large for their weights to be kept."""
-    return []
+anchors, trials = common.anchors, common.trials
 
 
 class BothWays(nn.Module):
@@ -145,6 +135,7 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Modu
     Raises:
         ValueError: if there is no such method.
     """
+    check_method(trial, METHODS)
     pixels, hidden = settings["size"] ** 2, settings["hidden"]
     shared, private = settings["shared_dim"], settings["private_dim"]
 
@@ -159,13 +150,11 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Modu
             return VAE.mlp(pixels, hidden, shared + private, likelihood=noise())
         case "structure" | "cpvae":
             weight = float(trial["method"] == "cpvae")
-            options = {"likelihood": noise(), "mutual_information": weight}
-            return CPVAE.mlp(2, pixels, hidden, shared, private, **options)
+            options = {"mutual_information": weight, "alpha": settings.get("alpha", 1.0)}
+            return CPVAE.mlp(2, pixels, hidden, shared, private, likelihood=noise(), **options)
         case "contrastive":
             return BothWays([contrastive(), contrastive()])
-        case "contrastive grass":
-            return contrastive()
-    raise ValueError(f"there is no method {trial['method']!r}; there are: {', '.join(METHODS)}.")
+    return contrastive()
 
 
 def train(

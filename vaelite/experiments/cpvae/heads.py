@@ -38,7 +38,7 @@ from vaelite import data as data_sets
 from vaelite.batches import Unpaired
 from vaelite.cpvae import CPVAE, objective_terms
 from vaelite.data import Dataset
-from vaelite.experiments.cpvae.common import device, read_off
+from vaelite.experiments.cpvae.common import check_method, device, read_off
 from vaelite.profile import seed
 from vaelite.training import History, fit_seeds
 from vaelite.vae import Gaussian
@@ -104,9 +104,7 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> CPVAE:
     Raises:
         ValueError: if there is no such method.
     """
-    if trial["method"] not in METHODS:
-        known = ", ".join(METHODS)
-        raise ValueError(f"there is no method {trial['method']!r}; there are: {known}.")
+    check_method(trial, METHODS)
     return CPVAE.mlp(
         2,
         settings["size"] ** 2,
