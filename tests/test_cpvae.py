@@ -651,7 +651,7 @@ BAD = {
     "an empty size": (lambda: small(sizes=[3, 4, 0]), "size of sizes must be a positive integer"),
     "a prior of another dimension": (
         lambda: small(prior=StandardNormal(4)),
-        "prior has dimension 4; the shared code 3",
+        "prior has dimension 4; the latent dimension is 3",
     ),
     "a number as a prior": (lambda: small(prior=4), "prior must be a Prior"),
     "no aggregation": (lambda: small(aggregate=None), "aggregate must be a function"),

@@ -17,8 +17,8 @@ manuscript under double-blind review; its equations, sections and appendices are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from itertools import accumulate
 from numbers import Integral
 from typing import NamedTuple
@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from vaelite import gaussian
 from vaelite._validation import check_count
 from vaelite.density_ratio import frozen
-from vaelite.nets import MLP, Activation, ConvDecoder, ConvEncoder, mlp_trunk
-from vaelite.vae import DataModel, Gaussian, Likelihood, Prior, StandardNormal
+from vaelite.nets import MLP, Activation, ConvDecoder, ConvEncoder, evaluated, mlp_trunk
+from vaelite.vae import DataModel, Gaussian, Likelihood, Prior, checked_prior
 
 PARTS = ("both", "shared", "private")
 
@@ -103,11 +103,7 @@ class CPVAE(DataModel):
         self.private_heads = nn.Linear(trunk_dim, self.populations * 2 * private_dim)
         self.shared_decoder = shared_decoder
         self.private_decoders = nn.ModuleList(private_decoders)
-        self.prior = StandardNormal(shared_dim) if prior is None else prior
-        if not isinstance(self.prior, Prior):
-            raise TypeError(f"prior must be a Prior, such as StandardNormal(D_s); got {prior!r}.")
-        if self.prior.dim != shared_dim:
-            raise ValueError(f"prior has dimension {self.prior.dim}; the shared code {shared_dim}.")
+        self.prior = checked_prior(prior, shared_dim)
         if not callable(aggregate):
             raise TypeError(f"aggregate must be a function of two tensors; got {aggregate!r}.")
         self.aggregate = aggregate
@@ -234,7 +230,7 @@ class CPVAE(DataModel):
         """
         z = self.prior.sample(check_count("count", count))
         t = torch.randn(count, self.private_dim, dtype=z.dtype, device=z.device)
-        with _evaluated(self):
+        with evaluated(self):
             return self.likelihood.mean(self.decode_part(z, t, population, part))
 
     # The encoders, eq. 2.
@@ -274,7 +270,7 @@ class CPVAE(DataModel):
             ``(B, *data_shape)``.
         """
         self._check_population(population)
-        with _evaluated(self):
+        with evaluated(self):
             z, _, t, _ = self.encode(x)
             return self.likelihood.mean(self.decode_part(z, t[population], population, part))
 
@@ -555,7 +551,7 @@ def class_log_likelihoods(
         chunk = max(1, 2**20 // math.prod(model.data_shape))
     check_count("chunk", chunk)
     at_once = min(samples, chunk)
-    with _evaluated(model):
+    with evaluated(model):
         scored = [
             _score(model, model.prepare(block), samples, at_once)
             for block in x.split(max(1, chunk // at_once))
@@ -576,18 +572,6 @@ def _score(model: CPVAE, x: Tensor, samples: int, at_once: int) -> ClassEvidence
     effective_samples = 1 / weights.softmax(0).square().sum(0)
     log_likelihood = weights.logsumexp(0) - math.log(samples)
     return ClassEvidence(log_likelihood, effective_samples, log_densities.mean(0))
-
-
-@contextmanager
-def _evaluated(model: nn.Module) -> Iterator[None]:
-    """Set the mode to ``eval()``, and each part's own mode again afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class FirstTasks(nn.Module):

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 LOG_TWO_PI = math.log(2 * math.pi)
+# Pairs of a point and a component whose densities are evaluated at once.
+_PAIRS = 2**21
 
 
 def kl_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
@@ -86,6 +88,57 @@ def log_density(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     """
     _check(z=z, mean=mean, log_var=log_var)
     return -0.5 * (LOG_TWO_PI + log_var + (z - mean).square() * torch.exp(-log_var)).sum(-1)
+
+
+def log_mixture_density(
+    z: Tensor, mean: Tensor, log_var: Tensor, log_weights: Tensor | None = None
+) -> Tensor:
+    r"""Logarithm of the density of a mixture of diagonal Gaussians.
+
+    .. math::
+        \ln \sum_{n=1}^N w_n \, \mathcal N(z; \mu_n, \operatorname{diag} \sigma_n^2)
+
+    With the encodings of N data as components it is the aggregate posterior q(z), exactly.  All
+    pairs of a point and a component are looked at, some millions at a time, so that memory does
+    not grow with their number.  The squares are expanded into two matrix products, which are
+    computed in double precision, since large numbers cancel in them: variances a million million
+    times smaller than the squares of the means leave three digits after the point.
+
+    Args:
+        z: ``(..., D)``, where to evaluate.
+        mean: ``(N, D)``, the means.
+        log_var: ``(N, D)``, the log variances.
+        log_weights: ``(N,)``, logarithms of the weights; by default all are 1/N.
+
+    Returns:
+        ``(...)`` nats.
+
+    Raises:
+        TypeError: if an argument is not a floating-point tensor.
+        ValueError: if the shapes do not fit together, or there is no component.
+    """
+    _check(z=z[..., :1, :] if z.ndim > 1 else z, mean=mean[:1], log_var=log_var[:1])
+    if mean.ndim != 2 or mean.shape != log_var.shape or not len(mean):
+        raise ValueError(
+            "mean and log_var must share a shape (N, D), one component at least; "
+            f"got {tuple(mean.shape)} and {tuple(log_var.shape)}."
+        )
+    if log_weights is None:
+        log_weights = mean.new_full((len(mean),), -math.log(len(mean)))
+    elif log_weights.shape != mean.shape[:1]:
+        raise ValueError(
+            f"log_weights must have shape {tuple(mean.shape[:1])}, one a component; "
+            f"got {tuple(log_weights.shape)}."
+        )
+    precision = torch.exp(-log_var.double())  # (N, D)
+    scaled = precision * mean.double()
+    constant = log_weights - 0.5 * (LOG_TWO_PI + log_var + mean * scaled).sum(-1)  # (N,)
+    points = z.reshape(-1, z.shape[-1]).double()
+    pieces = []
+    for some in points.split(max(1, _PAIRS // len(mean))):
+        pairs = some @ scaled.mT - 0.5 * some.square() @ precision.mT + constant
+        pieces.append(pairs.to(z.dtype).logsumexp(-1))
+    return torch.cat(pieces).reshape(z.shape[:-1])
 
 
 def entropy(log_var: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelite._validation import check_count
+from vaelite.nets import evaluated
 
 # Pixels that one chunk decodes by default: a few megabytes of activations, which stay in a CPU's
 # cache; a GPU wants more to do at once.
@@ -61,17 +62,13 @@ def log_marginal_likelihood(
     # All samples of a few data: then each datum is encoded once.
     samples_at_once = min(samples, chunk)
     data_at_once = max(1, chunk // samples_at_once)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluated(model):
         estimates = [
             _log_mean_weight(
                 model, block if isinstance(x, tuple) else block[0], samples, samples_at_once
             )
             for block in zip(*(tensor.split(data_at_once) for tensor in data), strict=True)
         ]
-    finally:
-        model.train(was_training)
     return torch.cat(estimates)
 
 

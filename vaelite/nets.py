@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -213,3 +214,15 @@ def _quartered(image_shape: Sequence[int]) -> tuple[int, int, int]:
             f"image_shape must be (C, H, W) with H and W divisible by 4; got {image_shape}."
         )
     return check_count("a size of image_shape", shape[0]), shape[1] // 4, shape[2] // 4
+
+
+@contextmanager
+def evaluated(model: nn.Module) -> Iterator[None]:
+    """Set the mode to ``eval()``, and each part's own mode again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

@@ -267,7 +267,8 @@ class DataModel(nn.Module):
                 infinite, if any lies outside the likelihood's support, or if they are bytes that
                 hold nothing but 0 and 1.
         """
-        self.prepare(data[:1] if isinstance(data, Tensor) and data.ndim else data)
+        # By this class: what a subclass prepares may be more than data.
+        DataModel.prepare(self, data[:1] if isinstance(data, Tensor) and data.ndim else data)
         if not data.numel():
             raise ValueError(f"data must not be empty; got shape {tuple(data.shape)}.")
         if data.dtype == torch.bool:
@@ -334,7 +335,7 @@ class VAE(DataModel):
         self.encoder = encoder
         self.decoder = decoder
         self.latent_dim = latent_dim
-        self.prior = _prior(prior, latent_dim)
+        self.prior = checked_prior(prior, latent_dim)
         self.beta = beta
 
     @classmethod
@@ -518,7 +519,13 @@ class Draw(NamedTuple):
         return self.model.prior.kl(self.mean, self.log_var, self.z).mean()
 
 
-def _prior(prior: Prior | None, latent_dim: int) -> Prior:
+def checked_prior(prior: Prior | None, latent_dim: int) -> Prior:
+    """Return the prior of a code, N(0, I) for none.
+
+    Raises:
+        TypeError: if it is no prior.
+        ValueError: if it has another dimension than the code.
+    """
     if prior is None:
         return StandardNormal(latent_dim)
     if not isinstance(prior, Prior):

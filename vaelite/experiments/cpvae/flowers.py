@@ -39,6 +39,7 @@ from vaelite.cpvae import CPVAE, FirstTasks, NewTask
 from vaelite.data.flowers import CLASSES
 from vaelite.experiments.cpvae import common
 from vaelite.experiments.cpvae.common import check_method, device
+from vaelite.nets import evaluated
 from vaelite.training import History, fit
 from vaelite.vae import VAE, Gaussian
 
@@ -212,14 +213,12 @@ def _load(split: str, name: str, size: int) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def errors_of(model: nn.Module, settings: Mapping[str, Any]) -> list[float]:
     """Return the mean squared error of each task's held-out flowers."""
-    was_training = model.training
-    model.eval()
     found = []
-    for task in range(TASKS):
-        x = model.prepare(flowers("test", settings, task))
-        again = model.reconstruct(x, task) if isinstance(model, CPVAE) else model.reconstruct(x)
-        found.append(float((x - again).square().mean()))
-    model.train(was_training)
+    with evaluated(model):
+        for task in range(TASKS):
+            x = model.prepare(flowers("test", settings, task))
+            again = model.reconstruct(x, task) if isinstance(model, CPVAE) else model.reconstruct(x)
+            found.append(float((x - again).square().mean()))
     return found
 
 
