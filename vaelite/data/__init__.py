@@ -25,6 +25,7 @@ from vaelite.data import (
     heads,
     mnist,
     sprites,
+    usps,
 )
 from vaelite.data.cache import DataError, RealSet
 from vaelite.data.dataset import Dataset
@@ -43,6 +44,7 @@ _MODULES: dict[str, ModuleType] = {
     "heads": heads,
     "mnist": mnist,
     "sprites": sprites,
+    "usps": usps,
 }
 
 
