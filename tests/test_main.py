@@ -71,7 +71,7 @@ def test_doctor_fits_on_one_screen(folders, capsys):
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert len(text.splitlines()) <= 24
-    for word in ("PyTorch", "autograd", "threads", "GPU", "profile quick, seed 0", "mnist"):
+    for word in ("PyTorch", "autograd", "threads", "GPU", "profile quick, seed 0", *data.names()):
         assert word in text
     assert "writable" in text and "All is well." in text
     assert "NO" not in text

@@ -91,8 +91,9 @@ def _doctor(arguments: argparse.Namespace) -> int:
             mark, text = "NO", " ".join(f"{type(error).__name__}: {error}".split())
             failures += 1
         print(f"  {mark}  {name:<9} {text}")
-    print("\ndata sets")
-    _list_data(arguments)
+    print("\ndata sets (python -m vaelite data list says what they are)")
+    for state, names in _data_by_state().items():
+        print(f"  {state:<13} {', '.join(names)}")
     print("\nAll is well." if not failures else f"\n{failures} of {len(checks)} checks failed.")
     return 1 if failures else 0
 
@@ -140,6 +141,18 @@ def _check_cache() -> str:
         return f"{folder}, writable"
 
 
+def _data_by_state() -> dict[str, list[str]]:
+    """Return the names of the data sets that are here, could be fetched, or need neither."""
+    from vaelite import data
+
+    states: dict[str, list[str]] = {"in the cache": [], "to be fetched": [], "no download": []}
+    for name in data.names():
+        real = data.real_set(name)
+        kept = "in the cache" if real and real.path.exists() else "to be fetched"
+        states[kept if real else "no download"].append(name)
+    return {state: names for state, names in states.items() if names}
+
+
 def _list_data(arguments: argparse.Namespace) -> None:
     from vaelite import data
 
@@ -151,7 +164,7 @@ def _list_data(arguments: argparse.Namespace) -> None:
             state = "in the cache"
         else:
             state = f"{real.megabytes:.0f} MB to fetch"
-        print(f"  {name:<13} {state:<15} {data.summary(name)}")
+        print(f"  {name:<14} {state:<15} {data.summary(name)}")
 
 
 def _fetch(arguments: argparse.Namespace) -> None:

@@ -21,10 +21,13 @@ from vaelite.data import (
     flowers,
     flowers17,
     font_digits,
+    frey_faces,
     grassy_digits,
     heads,
     mnist,
+    olivetti_faces,
     sprites,
+    umist_faces,
     usps,
 )
 from vaelite.data.cache import DataError, RealSet
@@ -40,10 +43,13 @@ _MODULES: dict[str, ModuleType] = {
     "flowers": flowers,
     "flowers17": flowers17,
     "font_digits": font_digits,
+    "frey_faces": frey_faces,
     "grassy_digits": grassy_digits,
     "heads": heads,
     "mnist": mnist,
+    "olivetti_faces": olivetti_faces,
     "sprites": sprites,
+    "umist_faces": umist_faces,
     "usps": usps,
 }
 
