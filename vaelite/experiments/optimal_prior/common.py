@@ -1,0 +1,399 @@
+r"""What the experiments on optimal priors share: models, training with a stop, and measures.
+
+The experiments are ``optimal_prior_usps_mnist`` and ``optimal_prior_mnist_usps``, two tasks of
+digits (the slides' tables on density estimation and classification), and ``optimal_prior_faces``,
+three tasks.  A trial is a method and a seed; the data are drawn anew for each seed, alike for all
+methods.
+
+**Methods.**
+
+======================  ==========================================================================
+``vae target``          a VAE on the target's training data alone
+``vae``                 a VAE on all tasks, which it is not told
+``cvae``                the conditional VAE
+``cvae vamp``           with a VampPrior of 200 pseudo-inputs
+``cvae hsic``           with a penalty on the dependence between code and task
+``proposed``            with the optimal prior: a density ratio, trained beside it
+``proposed 3``          the same with three steps of the estimator for each of the networks'
+``cvae balanced``       every task is seen equally often, and q(z) pools them equally
+``proposed balanced``   the same
+======================  ==========================================================================
+
+**Training.**  Batches mix the tasks as the data do: 1.5 % of a batch are the target's.  The weights
+that are kept are those with the best bound on held-out data of the targets, each method by its own
+bound, looked at every ``check_every`` steps.
+
+**What is measured**, on ``scored`` test data of each target, drawn anew for each seed:
+
+- ``log_likelihood``, importance-sampled at 50 codes, nats a datum, under the model's own prior:
+  N(0, I); the VampPrior; for the proposed models q(z), exactly, the mixture over the encodings of
+  all training data.  Targets are averaged; ``log_likelihoods`` has each.
+- ``log_likelihood_normal`` and ``log_likelihood_aggregate``: the same networks, under N(0, I) and
+  under the exact q(z).  The latter tells what an exchange of the prior after training is worth.
+- ``log_likelihood_ratio``, of the proposed models: under p(z) e^T, T fitted once more to the final
+  codes and stopped on held-out ones, and normalised by 100,000 draws.  ``log_normalizer`` is that
+  estimate of ln E[e^T]; ``ratio_error`` the mean of T less that of the exact ln q(z)/p(z), on
+  training codes, ``ratio_error_online`` the same for the estimator as training left it.
+- ``accuracy``: a logistic regression on the posterior means of the target's training data and their
+  labels, on test data; ``accuracy_transfer``, one that is fitted on the source's instead.
+- ``auc``: how well boosted trees tell a test code's task, fitted on half of the codes, all tasks
+  alike in number; 1/2 is chance.
+- ``task_information``, ``marginal_kl``, ``data_information``: theorem 1 for those codes, where each
+  task has the same share; ``active``: latents in use.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaelite import gaussian
+from vaelite.metrics import active_latents
+from vaelite.nets import evaluated
+from vaelite.optimal_prior import (
+    CVAE,
+    HSICCVAE,
+    AggregatePosterior,
+    OptimalPriorVAE,
+    RatioPrior,
+    VampPriorCVAE,
+    kl_decomposition,
+)
+from vaelite.profile import seed
+from vaelite.training import History, Phase, fit
+from vaelite.vae import VAE, Gaussian, Prior, StandardNormal
+
+METHODS = [
+    "vae target",
+    "vae",
+    "cvae",
+    "cvae vamp",
+    "cvae hsic",
+    "proposed",
+    "proposed 3",
+    "cvae balanced",
+    "proposed balanced",
+]
+KINDS = {"cvae vamp": VampPriorCVAE, "cvae hsic": HSICCVAE}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Data of all tasks, one after the other: training, validation or test data.
+
+    Attributes:
+        x: ``(N, P)`` uint8.
+        task: ``(N,)``.
+        labels: ``(N,)`` classes, or None.
+    """
+
+    x: Tensor
+    task: Tensor
+    labels: Tensor | None = None
+
+    @classmethod
+    def of(cls, tasks: Sequence[tuple[Tensor, Tensor | None]]) -> Part:
+        """Put the data of tasks, with their labels, one after the other."""
+        task = [torch.full((len(x),), k) for k, (x, _) in enumerate(tasks)]
+        labels = [y for _, y in tasks if y is not None]
+        return cls(
+            torch.cat([x.flatten(1) for x, _ in tasks]),
+            torch.cat(task),
+            torch.cat(labels) if labels else None,
+        )
+
+    def only(self, task: int) -> Part:
+        """Return the data of one task."""
+        rows = self.task == task
+        return Part(
+            self.x[rows], self.task[rows], None if self.labels is None else self.labels[rows]
+        )
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The data of a seed.
+
+    Attributes:
+        train: what models are trained on.
+        valid: what decides when to stop.
+        test: as many of each task.
+        targets: the tasks that count.
+    """
+
+    train: Part
+    valid: Part
+    test: Part
+    targets: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """K."""
+        return 1 + int(self.train.task.max())
+
+
+def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All methods of a seed, then the next seed."""
+    return [
+        {"method": method, "seed": seed(repeat)}
+        for repeat in range(settings["seeds"])
+        for method in settings["methods"]
+    ]
+
+
+def anchors(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return none: the networks are too large for their weights to be kept."""
+    return []
+
+
+def make_model(method: str, data: Tasks, settings: Mapping[str, Any]) -> VAE:
+    """Build the model of a method.
+
+    Raises:
+        ValueError: if there is no such method.
+    """
+    if method not in METHODS:
+        raise ValueError(f"there is no method {method!r}; there are: {', '.join(METHODS)}.")
+    sizes = (data.train.x.shape[1], settings["hidden"], settings["latent_dim"])
+    noise = settings["noise"]
+    options: dict[str, Any] = {}
+    if noise is not None:
+        options["likelihood"] = Gaussian(noise, learned=True)
+    if method.startswith("vae"):
+        return VAE.mlp(*sizes, **options)
+    match method:
+        case "cvae vamp":
+            rows = torch.randperm(len(data.train.x))[: settings["pseudo_inputs"]]
+            options |= {"pseudo_inputs": data.train.x[rows], "pseudo_tasks": data.train.task[rows]}
+        case "cvae hsic":
+            options["weight"] = settings["hsic_weight"]
+        case "proposed" | "proposed 3" | "proposed balanced":
+            options["ratio_hidden"] = settings["ratio_hidden"]
+            options["ratio_steps"] = 3 if method == "proposed 3" else 1
+            return OptimalPriorVAE.mlp(data.count, *sizes, **options)
+    return KINDS.get(method, CVAE).mlp(data.count, *sizes, **options)
+
+
+def training_data(method: str, data: Tasks) -> Any:
+    """Return what a method is trained on."""
+    train = data.train
+    if method == "vae target":
+        return train.only(data.targets[0]).x
+    if method == "vae":
+        return train.x
+    if method.endswith("balanced"):
+        rows = balanced_rows(train.task)
+        return train.x[rows], train.task[rows]
+    return train.x, train.task
+
+
+def balanced_rows(task: Tensor) -> Tensor:
+    """Return the rows of all data, those of small tasks several times, so that all are as large."""
+    counts = task.bincount()
+    rows = [
+        (task == k).nonzero()[:, 0].repeat_interleave(round(float(counts.max() / counts[k])))
+        for k in range(len(counts))
+    ]
+    return torch.cat(rows)
+
+
+def train(
+    group: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], data: Tasks
+) -> tuple[list[nn.Module], list[History]]:
+    """Train the models of trials of one seed, one after the other, and keep their best weights."""
+    models, histories = [], []
+    for trial in group:
+        with torch.random.fork_rng():
+            torch.manual_seed(trial["seed"])
+            model = make_model(trial["method"], data, settings)
+        best = Best(data, trial["seed"])
+        every, steps = settings["check_every"], settings["steps"]
+        chosen = training_data(trial["method"], data)
+        rows = len(chosen[0] if isinstance(chosen, tuple) else chosen)
+        histories.append(
+            fit(
+                model,
+                chosen,
+                phases=[
+                    Phase(min(every, steps - start), before=best.look)
+                    for start in range(0, steps, every)
+                ],
+                batch_size=min(settings["batch_size"], rows),
+                lr=settings["lr"],
+                seed=trial["seed"],
+                progress=False,
+            )
+        )
+        best.look(model)
+        models.append(best.restore(model))
+    return models, histories
+
+
+class Best:
+    """Keeps the weights with the best bound on the targets' validation data.
+
+    Args:
+        data: the tasks.
+        seed: of the codes, the same at each look.
+    """
+
+    def __init__(self, data: Tasks, seed: int) -> None:
+        self.parts = [data.valid.only(k) for k in data.targets]
+        self.seed = seed
+        self.bounds: list[float] = []
+        self.state: dict[str, Any] = {}
+
+    def look(self, model: nn.Module, data: Any = None) -> None:
+        """Compute the bound, and keep the weights if it is the best so far."""
+        bounds = [bound(model, part, self.seed) for part in self.parts]
+        self.bounds.append(sum(bounds) / len(bounds))
+        if self.bounds[-1] == max(self.bounds):
+            self.state = copy.deepcopy(model.state_dict())
+
+    def restore(self, model: nn.Module) -> nn.Module:
+        """Load the best weights; the bounds stay in a buffer."""
+        model.load_state_dict(self.state)
+        model.register_buffer("bounds", torch.tensor(self.bounds))
+        return model
+
+
+@torch.no_grad()
+@torch.random.fork_rng()
+def bound(model: VAE, part: Part, seed: int) -> float:
+    """Return the mean of a model's own bound at one code a datum, nats."""
+    torch.manual_seed(seed)
+    with evaluated(model):
+        parts = model.loss(_batch(model, part))[1]
+    return -float(parts["reconstruction"] + parts["kl"] - parts.get("log_ratio", 0.0))
+
+
+def _batch(model: VAE, part: Part) -> Any:
+    return (part.x, part.task) if isinstance(model, CVAE) else part.x
+
+
+def encode(model: VAE, part: Part) -> tuple[Tensor, Tensor]:
+    """Return mean and log variance of q, whether or not the model is told the task."""
+    return model.encode(part.x, part.task) if isinstance(model, CVAE) else model.encode(part.x)
+
+
+@torch.no_grad()
+@torch.random.fork_rng()
+def measure(
+    model: VAE, method: str, data: Tasks, settings: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """Measure what the module's docstring lists."""
+    torch.manual_seed(seed)
+    with evaluated(model):
+        return {
+            **_likelihoods(model, method, data, settings, seed),
+            **_classification(model, method, data),
+            **_dependence(model, data, seed),
+            "bound": sum(bound(model, data.test.only(k), seed) for k in data.targets)
+            / len(data.targets),
+            "best_check": int(model.bounds.argmax()),
+            "checks": len(model.bounds),
+        }
+
+
+def _likelihoods(
+    model: VAE, method: str, data: Tasks, settings: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    part = data.train.only(data.targets[0]) if method == "vae target" else data.train
+    if method.endswith("balanced"):
+        part = part.rows(balanced_rows(part.task))
+    mean, log_var = encode(model, part)
+    aggregate, normal = AggregatePosterior(mean, log_var), StandardNormal(model.latent_dim)
+    priors: dict[str, Prior] = {"normal": normal, "aggregate": aggregate}
+    own, found = "normal", {}
+    if method == "cvae vamp":
+        priors["vamp"], own = model.prior, "vamp"
+    if isinstance(model, OptimalPriorVAE):
+        own = "aggregate"
+        z = gaussian.reparameterize(mean, log_var)
+        exact = (aggregate.log_prob(z) - normal.log_prob(z)).mean()
+        fitted: RatioPrior = copy.deepcopy(model.prior)
+        found["ratio_error_online"] = float(fitted.log_ratio(z).mean() - exact)
+        fitted.ratio.fit(gaussian.reparameterize(mean, log_var), normal.sample(len(z)), seed=seed)
+        fitted.normalize(settings["normalizer_samples"])
+        found["ratio_error"] = float(fitted.log_ratio(z).mean() - exact)
+        found["log_normalizer"] = float(fitted.log_constant)
+        priors["ratio"] = fitted
+    each = [
+        _log_likelihood(model, data.test.only(k), priors, settings["codes"]) for k in data.targets
+    ]
+    means = {name: sum(task[name] for task in each) / len(each) for name in priors}
+    return found | {
+        "log_likelihood": means[own],
+        "log_likelihoods": [task[own] for task in each],
+        "log_likelihood_normal": means["normal"],
+        "log_likelihood_aggregate": means["aggregate"],
+        **({"log_likelihood_ratio": means["ratio"]} if "ratio" in means else {}),
+    }
+
+
+def _log_likelihood(
+    model: VAE, part: Part, priors: Mapping[str, Prior], codes: int
+) -> dict[str, float]:
+    """Return the mean log-likelihood under each prior, all at the same codes."""
+    totals = dict.fromkeys(priors, 0.0)
+    for rows in torch.arange(len(part.x)).split(100):
+        batch = model.prepare(_batch(model, part.rows(rows)))
+        mean, log_var = model._encode(batch)
+        z = gaussian.reparameterize(mean, log_var, torch.randn(codes, *mean.shape))
+        rest = model._log_likelihood(batch, z) - gaussian.log_density(z, mean, log_var)
+        for name, prior in priors.items():
+            weights = rest + prior.log_prob(z)
+            totals[name] += float((weights.logsumexp(0) - math.log(codes)).sum())
+    return {name: total / len(part.x) for name, total in totals.items()}
+
+
+def _classification(model: VAE, method: str, data: Tasks) -> dict[str, float]:
+    if data.train.labels is None:
+        return {}
+    (target,) = data.targets
+    test = data.test.only(target)
+    few = data.train.only(target)
+    found = {"accuracy": _accuracy(model, few, test)}
+    if method != "vae target":
+        found["accuracy_transfer"] = _accuracy(model, data.train.only(1 - target), test)
+    return found
+
+
+def _accuracy(model: VAE, fitted: Part, test: Part) -> float:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    classifier.fit(encode(model, fitted)[0].double().numpy(), fitted.labels.numpy())
+    return float(classifier.score(encode(model, test)[0].double().numpy(), test.labels.numpy()))
+
+
+def _dependence(model: VAE, data: Tasks, seed: int) -> dict[str, float]:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.metrics import roc_auc_score
+
+    size = int(data.test.task.bincount().min())
+    rows = torch.cat([(data.test.task == k).nonzero()[:size, 0] for k in range(data.count)])
+    rows = rows[torch.randperm(len(rows))]
+    part = data.test.rows(rows)
+    mean, log_var = encode(model, part)
+    terms = kl_decomposition(mean, log_var, part.task, samples=5)
+    z, task = gaussian.reparameterize(mean, log_var).double().numpy(), part.task.numpy()
+    half = len(z) // 2
+    trees = HistGradientBoostingClassifier(random_state=seed).fit(z[:half], task[:half])
+    chances = trees.predict_proba(z[half:])
+    chances = chances[:, 1] if data.count == 2 else chances
+    return {
+        "auc": float(roc_auc_score(task[half:], chances, multi_class="ovr")),
+        "task_information": float(terms.task_information),
+        "marginal_kl": float(terms.marginal_kl),
+        "data_information": float(terms.data_information),
+        "active": int(active_latents(mean, log_var).sum()),
+    }
