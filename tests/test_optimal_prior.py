@@ -231,6 +231,9 @@ def test_normaliser_is_too_low_and_more_so_with_dimensions():
     )
     assert -0.1 < low < 0.05
     assert high < -1
+    codes = torch.randn(5_000, 16) + 1
+    mended = [known_ratio(16, 1.0).log_normalizer(1_000, codes) for _ in range(30)]
+    assert float(torch.stack(mended).mean()) == pytest.approx(0, abs=0.15)
 
 
 def test_kl_to_the_learned_prior_holds_the_estimator_and_reaches_the_encoder():

@@ -41,6 +41,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
 
 from vaelite import gaussian
 from vaelite._validation import check_count
@@ -372,24 +373,34 @@ class RatioPrior(Prior):
             return self.ratio.log_ratio(z)
 
     @torch.no_grad()
-    def log_normalizer(self, samples: int) -> Tensor:
-        r"""Estimate :math:`\ln \mathbb E_{\mathcal N(0, I)}[e^{T}]` from so many draws.
+    def log_normalizer(self, samples: int, codes: Tensor | None = None) -> Tensor:
+        r"""Estimate :math:`\ln \mathbb E_{\mathcal N(0, I)}[e^{T}]`.
 
-        The estimate is too low on average, and a likelihood that subtracts it too high.  The more
-        q(z) differs from N(0, I), and the more latents there are, the worse: the draws that would
-        matter are rare.
+        From draws of N(0, I) the estimate is too low on average, and a likelihood that subtracts it
+        too high.  The more q(z) differs from N(0, I), and the more latents there are, the worse:
+        the draws that would matter are rare.  With codes, half of the draws come from where they
+        matter, a normal of the codes' mean and 1.5 times their covariance, and all are weighed for
+        it (importance sampling from the mixture of both).
+
+        Args:
+            samples: how many draws.
+            codes: ``(N, D)`` samples of q(z), more of them than latents.
         """
         check_count("samples", samples)
         like = self.log_constant
-        pieces = [
-            self.log_ratio(torch.randn(size, self.dim, dtype=like.dtype, device=like.device))
-            for size in _pieces(samples)
-        ]
-        return torch.cat(pieces).logsumexp(0) - math.log(samples)
+        z = torch.randn(samples, self.dim, dtype=like.dtype, device=like.device)
+        log_weight = torch.zeros_like(z[:, 0])
+        if codes is not None:
+            near = MultivariateNormal(codes.mean(0), 1.5 * torch.cov(codes.mT))
+            z[::2] = near.sample(z[::2].shape[:1])
+            log_normal = -0.5 * (z.square() + gaussian.LOG_TWO_PI).sum(-1)
+            log_weight = log_normal - torch.logaddexp(log_normal, near.log_prob(z)) + math.log(2)
+        log_ratio = torch.cat([self.log_ratio(some) for some in z.split(_AT_ONCE)])
+        return (log_ratio + log_weight).logsumexp(0) - math.log(samples)
 
-    def normalize(self, samples: int = 100_000) -> None:
+    def normalize(self, samples: int = 100_000, codes: Tensor | None = None) -> None:
         """Estimate the normaliser for the ratio as it is now, and keep it for :meth:`log_prob`."""
-        self.log_constant.copy_(self.log_normalizer(samples))
+        self.log_constant.copy_(self.log_normalizer(samples, codes))
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return the logarithm of the normalised density, ``(..., D) -> (...)``.
@@ -414,11 +425,6 @@ class RatioPrior(Prior):
 
 
 _AT_ONCE = 2**16
-
-
-def _pieces(samples: int) -> list[int]:
-    whole, rest = divmod(samples, _AT_ONCE)
-    return [_AT_ONCE] * whole + [rest] * bool(rest)
 
 
 # Theorem 2.

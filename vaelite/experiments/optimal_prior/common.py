@@ -25,19 +25,21 @@ bound, looked at every ``check_every`` steps.
 
 **What is measured**, on ``scored`` test data of each target, drawn anew for each seed:
 
-- ``log_likelihood``, importance-sampled at 50 codes, nats a datum, under the model's own prior:
-  N(0, I); the VampPrior; for the proposed models q(z), exactly, the mixture over the encodings of
-  all training data.  Targets are averaged; ``log_likelihoods`` has each.
-- ``log_likelihood_normal`` and ``log_likelihood_aggregate``: the same networks, under N(0, I) and
-  under the exact q(z).  The latter tells what an exchange of the prior after training is worth.
-- ``log_likelihood_ratio``, of the proposed models: under p(z) e^T, T fitted once more to the final
-  codes and stopped on held-out ones, and normalised by 100,000 draws.  ``log_normalizer`` is that
-  estimate of ln E[e^T]; ``ratio_error`` the mean of T less that of the exact ln q(z)/p(z), on
-  training codes, ``ratio_error_online`` the same for the estimator as training left it.
+- ``log_likelihood``, importance-sampled at 50 codes for ``likelihood_data`` of them, nats a datum,
+  under the model's own prior: N(0, I); the VampPrior; for the proposed models p(z) e^T, normalised.
+  Targets are averaged; ``log_likelihoods`` has each.
+- ``log_likelihood_normal``, ``log_likelihood_ratio`` and ``log_likelihood_aggregate``: the same
+  networks under N(0, I), under p(z) e^T, and under the exact q(z), the mixture over the encodings
+  of all training data.  For the CVAE they tell what another prior after training is worth.
+  T is learned once more for this, by the final codes, and stopped on held-out ones.
+- ``log_normalizer``: ln E[e^T] from 100,000 draws, half of them near the codes, that the
+  likelihoods subtract; ``log_normalizer_plain``, all drawn from N(0, I).
+- ``ratio``: the mean of T over training codes; ``ratio_exact``, that of ln q(z)/p(z);
+  ``ratio_online``, of the proposed models, for the estimator as training left it.
 - ``accuracy``: a logistic regression on the posterior means of the target's training data and their
   labels, on test data; ``accuracy_transfer``, one that is fitted on the source's instead.
-- ``auc``: how well boosted trees tell a test code's task, fitted on half of the codes, all tasks
-  alike in number; 1/2 is chance.
+- ``auc_linear`` and ``auc``: how well a logistic regression, or boosted trees, tell a test code's
+  task, fitted on half of the codes, all tasks alike in number; 1/2 is chance.
 - ``task_information``, ``marginal_kl``, ``data_information``: theorem 1 for those codes, where each
   task has the same share; ``active``: latents in use.
 """
@@ -50,6 +52,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -110,10 +113,12 @@ class Part:
 
     def only(self, task: int) -> Part:
         """Return the data of one task."""
-        rows = self.task == task
-        return Part(
-            self.x[rows], self.task[rows], None if self.labels is None else self.labels[rows]
-        )
+        return self.rows(self.task == task)
+
+    def rows(self, rows: Tensor) -> Part:
+        """Return some of the data."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Part(self.x[rows], self.task[rows], labels)
 
 
 @dataclass(frozen=True)
@@ -308,32 +313,39 @@ def _likelihoods(
     if method.endswith("balanced"):
         part = part.rows(balanced_rows(part.task))
     mean, log_var = encode(model, part)
-    aggregate, normal = AggregatePosterior(mean, log_var), StandardNormal(model.latent_dim)
-    priors: dict[str, Prior] = {"normal": normal, "aggregate": aggregate}
-    own, found = "normal", {}
+    z = gaussian.reparameterize(mean, log_var)
+    normal, aggregate = StandardNormal(model.latent_dim), AggregatePosterior(mean, log_var)
+    ratio = RatioPrior(model.latent_dim, settings["ratio_hidden"])
+    with torch.enable_grad():
+        ratio.ratio.fit(z, normal.sample(len(z)), seed=seed)
+    ratio.normalize(settings["normalizer_samples"], z)
+    priors: dict[str, Prior] = {"normal": normal, "ratio": ratio, "aggregate": aggregate}
+    own = "normal"
+    found = {
+        "log_normalizer": float(ratio.log_constant),
+        "log_normalizer_plain": float(ratio.log_normalizer(settings["normalizer_samples"])),
+        "ratio": float(ratio.log_ratio(z).mean()),
+        "ratio_exact": float((aggregate.log_prob(z) - normal.log_prob(z)).mean()),
+    }
     if method == "cvae vamp":
         priors["vamp"], own = model.prior, "vamp"
     if isinstance(model, OptimalPriorVAE):
-        own = "aggregate"
-        z = gaussian.reparameterize(mean, log_var)
-        exact = (aggregate.log_prob(z) - normal.log_prob(z)).mean()
-        fitted: RatioPrior = copy.deepcopy(model.prior)
-        found["ratio_error_online"] = float(fitted.log_ratio(z).mean() - exact)
-        fitted.ratio.fit(gaussian.reparameterize(mean, log_var), normal.sample(len(z)), seed=seed)
-        fitted.normalize(settings["normalizer_samples"])
-        found["ratio_error"] = float(fitted.log_ratio(z).mean() - exact)
-        found["log_normalizer"] = float(fitted.log_constant)
-        priors["ratio"] = fitted
+        own = "ratio"
+        found["ratio_online"] = float(model.prior.log_ratio(z).mean())
     each = [
-        _log_likelihood(model, data.test.only(k), priors, settings["codes"]) for k in data.targets
+        _log_likelihood(
+            model,
+            data.test.only(k).rows(torch.arange(settings["likelihood_data"])),
+            priors,
+            settings["codes"],
+        )
+        for k in data.targets
     ]
     means = {name: sum(task[name] for task in each) / len(each) for name in priors}
     return found | {
         "log_likelihood": means[own],
         "log_likelihoods": [task[own] for task in each],
-        "log_likelihood_normal": means["normal"],
-        "log_likelihood_aggregate": means["aggregate"],
-        **({"log_likelihood_ratio": means["ratio"]} if "ratio" in means else {}),
+        **{f"log_likelihood_{name}": means[name] for name in ("normal", "ratio", "aggregate")},
     }
 
 
@@ -377,7 +389,7 @@ def _accuracy(model: VAE, fitted: Part, test: Part) -> float:
 
 def _dependence(model: VAE, data: Tasks, seed: int) -> dict[str, float]:
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.metrics import roc_auc_score
+    from sklearn.linear_model import LogisticRegression
 
     size = int(data.test.task.bincount().min())
     rows = torch.cat([(data.test.task == k).nonzero()[:size, 0] for k in range(data.count)])
@@ -386,14 +398,23 @@ def _dependence(model: VAE, data: Tasks, seed: int) -> dict[str, float]:
     mean, log_var = encode(model, part)
     terms = kl_decomposition(mean, log_var, part.task, samples=5)
     z, task = gaussian.reparameterize(mean, log_var).double().numpy(), part.task.numpy()
-    half = len(z) // 2
-    trees = HistGradientBoostingClassifier(random_state=seed).fit(z[:half], task[:half])
-    chances = trees.predict_proba(z[half:])
-    chances = chances[:, 1] if data.count == 2 else chances
+    trees = HistGradientBoostingClassifier(random_state=seed)
     return {
-        "auc": float(roc_auc_score(task[half:], chances, multi_class="ovr")),
+        "auc_linear": _area(LogisticRegression(max_iter=1000), z, task),
+        "auc": _area(trees, z, task),
         "task_information": float(terms.task_information),
         "marginal_kl": float(terms.marginal_kl),
         "data_information": float(terms.data_information),
         "active": int(active_latents(mean, log_var).sum()),
     }
+
+
+def _area(classifier: Any, z: np.ndarray, task: np.ndarray) -> float:
+    """Fit a classifier on half of the codes; return the area under its curve on the others."""
+    from sklearn.metrics import roc_auc_score
+
+    half = len(z) // 2
+    chances = classifier.fit(z[:half], task[:half]).predict_proba(z[half:])
+    if chances.shape[1] == 2:
+        chances = chances[:, 1]
+    return float(roc_auc_score(task[half:], chances, multi_class="ovr"))

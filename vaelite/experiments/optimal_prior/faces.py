@@ -29,7 +29,7 @@ COMMON = {
     "methods": ["vae", "cvae", "cvae vamp", "cvae hsic", "proposed"],
     "noise": 0.02,
     "batch_size": 128,
-    "lr": 1e-3,
+    "lr": 2e-3,
     "ratio_hidden": [128, 128],
     "hsic_weight": 100.0,
     "codes": 50,
@@ -45,6 +45,7 @@ SETTINGS = {
     "quick": {
         **COMMON,
         "tasks": [[1, 21, 11, 3], [40, 5, 2, 1], [10, 21, 2, 1]],  # grids of heads
+        "likelihood_data": 60,
         "counts": [[500, 60, 60], [150, 60, 60], [200, 60, 60]],
         "hidden": [64],
         "latent_dim": 6,
@@ -56,6 +57,7 @@ SETTINGS = {
     "standard": {
         **COMMON,
         **FACES,
+        "likelihood_data": 150,
         "hidden": [256],
         "latent_dim": 10,
         "pseudo_inputs": 200,
@@ -66,6 +68,7 @@ SETTINGS = {
     "full": {
         **COMMON,
         **FACES,
+        "likelihood_data": 150,
         "hidden": [500, 500],
         "latent_dim": 40,
         "pseudo_inputs": 500,
