@@ -18,11 +18,13 @@ import pytest
 import torch
 from torch import nn
 
-from vaelite import contrastive, cpvae, gaussian, isa, metrics, vae
+from vaelite import contrastive, cpvae, gaussian, isa, metrics, optimal_prior, vae
 from vaelite.disentangle import BetaTCVAE, FactorVAE
 from vaelite.distributions import lp_nested
 from vaelite.experiments import anchors, checks, comparison, get
 from vaelite.experiments.isa import cars, common
+from vaelite.experiments.optimal_prior import common as tasks
+from vaelite.experiments.optimal_prior import usps_mnist
 from vaelite.experiments.results import read, results_folder, write
 from vaelite.toys import ica
 
@@ -472,7 +474,7 @@ CODE |= {
     ),
     "CPVAE: looking at a model moves its batch statistics": (
         other_test("test_cpvae.py", "test_looking_at_a_model_leaves_it_as_it_was"),
-        lambda patch: patch.setattr(cpvae, "_evaluated", lambda model: nullcontext()),
+        lambda patch: patch.setattr(cpvae, "evaluated", lambda model: nullcontext()),
     ),
     "CPVAE: a new task trains the first population's decoder": (
         PHASES,
@@ -504,6 +506,120 @@ CODE |= {
     "contrastive VAE: the target is decoded without its salient code": (
         BOUNDS,
         edited(contrastive.ContrastiveVAE, "loss", "self.decode(z, s)", "self.decode(z)"),
+    ),
+}
+
+
+def optimal(name, *arguments):
+    return other_test("test_optimal_prior.py", name, *arguments)
+
+
+def measured(name, *arguments):
+    return other_test("experiments/test_optimal_prior_experiments.py", name, *arguments)
+
+
+class Held(tuple):
+    """What a copy does not copy."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+def holding_the_model_for_good(init):
+    def wrong(self, model, *arguments):
+        init(self, model, *arguments)
+        self._model = Held(self._model)
+
+    return wrong
+
+
+PARTS = optimal("test_decomposition_is_that_of_quadrature")
+BOUND = optimal("test_the_proposed_bound_is_the_cvaes_plus_the_mean_log_ratio")
+HELD = optimal("test_kl_to_the_learned_prior_holds_the_estimator_and_reaches_the_encoder")
+POOLED = optimal("test_estimator_learns_the_pooled_codes_whatever_their_tasks")
+NORMALISED = optimal("test_a_constant_in_the_ratio_moves_the_bound_but_not_the_normalised_density")
+
+CODE |= {
+    "optimal prior: tasks are pooled without their shares": (
+        PARTS,
+        edited(optimal_prior, "kl_decomposition", " + math.log(members.double().mean())", ""),
+    ),
+    "optimal prior: the two informations are exchanged": (
+        PARTS,
+        edited(
+            optimal_prior,
+            "kl_decomposition",
+            "log_task - log_pooled, marginal_kl, log_own - log_task",
+            "log_own - log_task, marginal_kl, log_task - log_pooled",
+        ),
+    ),
+    "optimal prior: ln q(z) is a mean of logarithms": (
+        PARTS,
+        edited(optimal_prior, "kl_decomposition", ".logsumexp(0).mean()", ".mean(0).mean()"),
+    ),
+    "optimal prior: the log ratio is added to the loss": (
+        BOUND,
+        edited(optimal_prior.OptimalPriorVAE, "loss", "(kl - log_ratio)", "(kl + log_ratio)"),
+    ),
+    "optimal prior: the gradient is cut through z": (
+        HELD,
+        edited(optimal_prior.RatioPrior, "log_ratio", "log_ratio(z)", "log_ratio(z.detach())"),
+    ),
+    "optimal prior: the networks train the estimator": (
+        HELD,
+        lambda patch: patch.setattr(optimal_prior, "frozen", lambda module: nullcontext()),
+    ),
+    "optimal prior: the labels of the ratio are exchanged": (
+        POOLED,
+        edited(
+            optimal_prior.OptimalPriorVAE,
+            "after_step",
+            "(z, torch.randn_like(z))",
+            "(torch.randn_like(z), z)",
+        ),
+    ),
+    "optimal prior: the estimator sees means in place of codes": (
+        POOLED,
+        edited(
+            optimal_prior.OptimalPriorVAE,
+            "after_step",
+            "self.sample_posterior(*carry)",
+            "carry[0]",
+        ),
+    ),
+    "optimal prior: the learned prior is not normalised": (
+        NORMALISED,
+        edited(optimal_prior.RatioPrior, "log_prob", " - self.log_constant", ""),
+    ),
+    "optimal prior: draws near the codes are not weighed": (
+        optimal("test_normaliser_is_too_low_and_more_so_with_dimensions"),
+        edited(optimal_prior.RatioPrior, "log_normalizer", "(log_ratio + log_weight)", "log_ratio"),
+    ),
+    "optimal prior: the decoder is told the same task for all data": (
+        optimal("test_encoder_and_decoder_see_the_task"),
+        edited(optimal_prior.CVAE, "decode", "(task, device", "(0 * task, device"),
+    ),
+    "optimal prior: a copy's VampPrior asks the first model's encoder": (
+        optimal("test_vamp_prior_is_the_mixture_of_its_pseudo_inputs_codes_and_trains_them"),
+        wrapped(optimal_prior.VampPrior, "__init__", holding_the_model_for_good),
+    ),
+    "optimal prior: the dependence is not centred": (
+        optimal("test_hsic_is_the_trace_formula"),
+        edited(optimal_prior, "_hsic", "indicators - indicators.mean(0)", "indicators"),
+    ),
+    "optimal prior: validation data stop the training of the source": (
+        measured("test_the_stop_looks_at_the_targets_alone"),
+        edited(tasks.Best, "__init__", "for k in data.targets", "for k in range(data.count)"),
+    ),
+    "optimal prior: the target's test data are trained on": (
+        measured("test_no_datum_is_in_two_parts"),
+        edited(usps_mnist, "_split", "[: train + valid]", "[:train].repeat(2)[: train + valid]"),
+    ),
+    "optimal prior: likelihoods take a mean of logarithms": (
+        measured("test_likelihood_of_an_experiment_is_that_of_the_metric"),
+        edited(
+            tasks, "_log_likelihood", "weights.logsumexp(0) - math.log(codes)", "weights.mean(0)"
+        ),
     ),
 }
 
