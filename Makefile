@@ -75,8 +75,9 @@ verify: $(STAMP) ## run one stored group of trials of every experiment again, an
 		$(PYTHON) -m vaelite reproduce "$$name" --profile standard --verify; \
 	done
 
-mistakes: $(STAMP) ## make every deliberate mistake; a test must notice each
-	VAELITE_MISTAKES=all $(PYTHON) -m pytest -n 2 tests/experiments/test_mistakes.py
+mistakes: $(STAMP) ## make every deliberate mistake, in code, results and answers; a test must notice each
+	VAELITE_MISTAKES=all $(PYTHON) -m pytest -n 2 --dist loadfile tests/experiments/test_mistakes.py \
+		tests/course/test_assignments.py tests/course/test_seal.py
 
 links: $(STAMP) ## ask every outside address that the book links to (needs a connection)
 	$(BIN)/jupyter-book build . --path-output book/_build/links --builder linkcheck

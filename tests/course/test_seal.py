@@ -9,6 +9,7 @@ import pytest
 import remote
 import torch
 import wire
+from sampling import some
 
 LIMITS = remote.Limits(seconds=500, cell_seconds=60, memory_gib=8)
 needs_seal = pytest.mark.skipif(
@@ -147,15 +148,18 @@ class Far(dict):
 
 @pytest.mark.parametrize(
     ("name", "question"),
-    [
-        ("01_foundations", "q2"),
-        ("02_subspaces", "q1"),
-        ("02_subspaces", "q4"),
-        ("02_subspaces", "q5"),
-        ("03_cross_population", "q3"),
-        ("03_cross_population", "q4"),
-        ("03_cross_population", "q5"),
-    ],
+    some(
+        [
+            ("01_foundations", "q2"),
+            ("02_subspaces", "q4"),
+            ("02_subspaces", "q5"),
+            ("03_cross_population", "q4"),
+            ("02_subspaces", "q1"),
+            ("03_cross_population", "q3"),
+            ("03_cross_population", "q5"),
+        ],
+        4,
+    ),
 )
 def test_answers_are_judged_alike_through_the_pipes(peers, name, question, monkeypatch):
     folder = assignments.build(name)

@@ -8,7 +8,6 @@ noticed whoever made it and whatever was executed since.  ``make test`` tries so
 
 import importlib.util
 import inspect
-import os
 import textwrap
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sampling import some
 from torch import nn
 
 from vaelite import contrastive, cpvae, gaussian, isa, metrics, optimal_prior, vae
@@ -622,12 +622,6 @@ CODE |= {
         ),
     ),
 }
-
-
-def some(names, every):
-    """All names in the weekly run; in others one of ``every``."""
-    names = list(names)
-    return names if os.environ.get("VAELITE_MISTAKES") == "all" else names[::every]
 
 
 @pytest.mark.parametrize("name", some(CODE, 5))
