@@ -52,7 +52,12 @@ def notebook_code(path):
 
 
 def test_there_are_assignments():
-    assert {"01_foundations", "02_subspaces", "03_cross_population"} <= set(NAMES)
+    assert {
+        "01_foundations",
+        "02_subspaces",
+        "03_cross_population",
+        "04_optimal_prior",
+    } <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -157,6 +157,8 @@ class Far(dict):
             ("02_subspaces", "q1"),
             ("03_cross_population", "q3"),
             ("03_cross_population", "q5"),
+            ("04_optimal_prior", "q2"),
+            ("04_optimal_prior", "q3"),
         ],
         4,
     ),
