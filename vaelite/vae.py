@@ -226,7 +226,7 @@ class DataModel(nn.Module):
     def __init__(self, data_shape: Sequence[int], likelihood: str | Likelihood) -> None:
         super().__init__()
         self.data_shape = tuple(data_shape)
-        self.likelihood = _likelihood(likelihood, self.data_shape)
+        self.likelihood = likelihood_of(likelihood, self.data_shape)
 
     def log_density(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Return ln p(x | parameters), summed over features; ``x`` is prepared.
@@ -535,7 +535,13 @@ def checked_prior(prior: Prior | None, latent_dim: int) -> Prior:
     return prior
 
 
-def _likelihood(likelihood: str | Likelihood, data_shape: tuple[int, ...]) -> Likelihood:
+def likelihood_of(likelihood: str | Likelihood, data_shape: tuple[int, ...]) -> Likelihood:
+    """Return a likelihood by its name, or the instance that was given.
+
+    Raises:
+        TypeError: if it is neither a name nor a module.
+        ValueError: if there is no such name, or the variance has another shape than a datum.
+    """
     known = {"bernoulli": Bernoulli, "gaussian": Gaussian}
     if isinstance(likelihood, nn.Module):
         # Of a wrong shape, broadcasting would make noise per datum, or images out of vectors.
