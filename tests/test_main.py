@@ -127,7 +127,7 @@ def test_what_needs_no_download(folders, capsys):
 
 @pytest.mark.parametrize("action", ["fetch", "verify"])
 def test_an_unknown_data_set(folders, capsys, action):
-    assert "no data set 'minst'; there are: cars3d" in fails(capsys, "data", action, "minst")
+    assert "no data set 'minst'; there are: bars" in fails(capsys, "data", action, "minst")
 
 
 def test_reproduce(toy, capsys, monkeypatch):

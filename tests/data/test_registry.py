@@ -18,7 +18,7 @@ def test_names():
 @pytest.mark.parametrize("ask", [data.load, data.real_set, data.summary])
 def test_an_unknown_data_set_names_the_known_ones(ask):
     with pytest.raises(
-        ValueError, match=r"no data set 'minst'; there are: cars3d, .*digits, .*mnist"
+        ValueError, match=r"no data set 'minst'; there are: bars, .*digits, .*mnist"
     ):
         ask("minst")
 

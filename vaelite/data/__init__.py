@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from vaelite.data import (
+    bars,
     cars3d,
     cifar10,
     digits,
@@ -36,6 +37,7 @@ from vaelite.data.dataset import Dataset
 __all__ = ["DataError", "Dataset", "load", "names", "real_set", "summary"]
 
 _MODULES: dict[str, ModuleType] = {
+    "bars": bars,
     "cars3d": cars3d,
     "cifar10": cifar10,
     "digits": digits,
