@@ -115,7 +115,9 @@ def group_lasso_prox(phi: Tensor, threshold: float) -> Tensor:
     if threshold == 0:
         return phi
     norms = phi.norm(dim=-2, keepdim=True)
-    return phi * (1 - threshold / norms.clamp(min=threshold))
+    # A difference first: 1 - t / t is not zero where t / t is a reciprocal and a product.
+    left = (norms - threshold).clamp(min=0)
+    return phi * (left / norms.clamp(min=torch.finfo(phi.dtype).tiny))
 
 
 class Prepared(NamedTuple):
