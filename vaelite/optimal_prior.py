@@ -259,8 +259,10 @@ def kl_decomposition(
     two informations are Monte Carlo means over z drawn from each encoding.  R has a closed form,
     and the middle term is what is left of it, so that the sum is exact.
 
-    An information about N data cannot exceed ln N; where encodings hardly overlap, the data
-    information reaches that ceiling, and says more about N than about the encoder.
+    An information about N data cannot exceed ln N.  Where encodings hardly overlap, as with many
+    latents, all terms speak of the sample: the data information is at that ceiling, and the task
+    information at the entropy of the tasks, even if both have the same distribution of codes.
+    What a permuted ``task`` gives is due to the sample.
 
     Args:
         mean: ``(N, D)`` of q(z|x, s), over a sample of data.
