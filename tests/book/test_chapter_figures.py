@@ -5,7 +5,9 @@ import pytest
 
 from vaelite.book import bias_figures, disentangle_figures, isa_figures, lp_nested_figures
 from vaelite.book import cross_population_application_figures as applications
+from vaelite.book import optimal_prior_figures as priors
 from vaelite.toys import factor_analysis as fa
+from vaelite.toys import optimal_prior as laboratories
 
 NOISE = np.array([0.5, 0.8])
 W = np.array([[1.2, 0.4], [0.3, 0.9]])
@@ -151,3 +153,46 @@ def test_flowers_that_were_not_taught_yet_stay_white():
     shown = image.image[3, [0, 3, 6, 9, 12], 0]
     np.testing.assert_allclose(shown / shown.max(), [0.5, 0.5, 0.5, 1, 1], atol=0.01)
     np.testing.assert_allclose(bars.bars.y, [1, 2, 3, 0, 0])
+
+
+WORLD = laboratories.World([0.5, 0.5], [[0.7, 0.3], [0.2, 0.8]], [-1.0, 1.0], [0.0, 0.6], 0.04)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.6, 2.5])
+def test_two_tasks_on_a_line_are_those_of_the_exact_toy(gap):
+    line = priors.two_tasks(WORLD, 0.1, gap)
+    model = laboratories.fitted(WORLD, [0.0, gap], 0.1, 0.1)
+    np.testing.assert_allclose(
+        line.tasks, laboratories.densities(priors.GRID, WORLD, model), atol=1e-12
+    )
+    exact = laboratories.terms(WORLD, model)
+    for name in ("task_information", "marginal_kl", "data_information"):
+        assert getattr(line, name) == pytest.approx(getattr(exact, name), abs=1e-3)
+    other = priors.two_tasks(WORLD, 0.1, gap, share=0.5)
+    there = priors.with_share(WORLD, 0.5)
+    assert other.task_information == pytest.approx(
+        laboratories.terms(there, laboratories.fitted(there, [0.0, gap], 0.1, 0.1))[1], abs=1e-3
+    )
+
+
+@pytest.mark.parametrize("optimal", [0, 1])
+def test_the_stack_is_as_high_as_what_is_paid(optimal):
+    line = priors.two_tasks(WORLD, 0.1, 0.2)
+    panel = priors.stack_panel(line, optimal, top=2.0)
+    column = panel.image[:, 0]
+    blue = (column == column[-1]).all(-1).sum() / len(column) * 2.0
+    assert blue == pytest.approx(line.data_information, abs=0.02)
+    total = line.data_information + line.task_information + line.marginal_kl
+    inked = (column != column[0]).any(-1).sum() / len(column) * 2.0
+    assert inked == pytest.approx(total, abs=0.02)
+    paid = total - optimal * line.marginal_kl
+    assert panel.curves[0].y[0] == pytest.approx(paid)
+    assert panel.text.endswith(f"= {paid:.2f}")
+
+
+def test_a_ratio_is_shown_with_what_it_reports():
+    z, reports = np.linspace(-1, 1, 5), {"fresh": np.array([0.1, 0.4]), "own": np.array([0.2, 9])}
+    left, right = priors.ratio_panels(z, z, 2 * z, reports, 1, np.array([0.3, 0.3]))
+    np.testing.assert_allclose(left.curves[1].y, 2 * z)
+    assert right.text == "fresh 0.40, own 9.00"
+    assert right.points[0].y == pytest.approx(0.4)
