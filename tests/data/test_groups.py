@@ -22,8 +22,8 @@ def test_splitting_and_joining_are_inverse():
 
 
 def test_a_mask_of_groups_covers_their_channels():
-    present = torch.tensor([[True, False], [False, True], [False, False]])  # 3 groups, 2 data
-    covered = GROUPS.mask(present)
+    observed = torch.tensor([[True, False, False], [False, True, False]])
+    covered = GROUPS.mask(observed)
     assert covered.tolist() == [
         [False, True, False, True, False, True],
         [True, False, False, False, False, False],
@@ -50,5 +50,5 @@ def test_data_of_other_sizes():
         GROUPS.split(torch.zeros(7, 5))
     with pytest.raises(ValueError, match=r"parts have \(1, 3, 2\) columns; .* \(3, 1, 2\)"):
         GROUPS.join([torch.zeros(7, n) for n in (1, 3, 2)])
-    with pytest.raises(ValueError, match="present has 2 rows; there are 3 groups"):
-        GROUPS.mask(torch.ones(2, 7))
+    with pytest.raises(ValueError, match="observed has 2 columns; there are 3 groups"):
+        GROUPS.mask(torch.ones(7, 2))

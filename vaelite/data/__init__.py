@@ -26,10 +26,12 @@ from vaelite.data import (
     grassy_digits,
     heads,
     mnist,
+    mocap,
     olivetti_faces,
     sprites,
     umist_faces,
     usps,
+    walker,
 )
 from vaelite.data.cache import DataError, RealSet
 from vaelite.data.dataset import Dataset
@@ -49,10 +51,12 @@ _MODULES: dict[str, ModuleType] = {
     "grassy_digits": grassy_digits,
     "heads": heads,
     "mnist": mnist,
+    "mocap": mocap,
     "olivetti_faces": olivetti_faces,
     "sprites": sprites,
     "umist_faces": umist_faces,
     "usps": usps,
+    "walker": walker,
 }
 
 

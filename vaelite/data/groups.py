@@ -82,13 +82,15 @@ class Groups(Mapping[str, Tensor]):
         joined = torch.cat(list(parts), -1)
         return joined[..., back.to(joined.device)]
 
-    def mask(self, present: Tensor) -> Tensor:
-        """Spread a mask of groups over their channels: ``(G, ...)`` becomes ``(..., D)``.
+    def mask(self, observed: Tensor) -> Tensor:
+        """Spread a mask of groups over their channels: ``(..., G)`` becomes ``(..., D)``.
 
         Raises:
-            ValueError: if ``present`` has not one row a group.
+            ValueError: if ``observed`` has not one column a group.
         """
-        if len(present) != len(self):
-            raise ValueError(f"present has {len(present)} rows; there are {len(self)} groups.")
-        spread = zip(present, self.sizes, strict=True)
-        return self.join([row[..., None].expand(*row.shape, size) for row, size in spread])
+        if observed.shape[-1] != len(self):
+            raise ValueError(
+                f"observed has {observed.shape[-1]} columns; there are {len(self)} groups."
+            )
+        sizes = torch.tensor(self.sizes, device=observed.device)
+        return self.join(observed.repeat_interleave(sizes, -1).split(self.sizes, -1))
