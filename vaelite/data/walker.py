@@ -89,7 +89,10 @@ def load(
         limbs=LIMBS,
         name="walker",
         source="stand-in",
-        citation="Made by a formula, after D. A. Winter, Biomechanics of human gait, 1991.",
+        citation=(
+            "Made by a formula, after D. A. Winter. The Biomechanics and Motor Control of Human "
+            "Gait, 1991."
+        ),
         factors=torch.from_numpy(percent)[:, None],
         factor_names=("phase",),
     )
