@@ -192,7 +192,7 @@ def test_the_stack_is_as_high_as_what_is_paid(optimal):
 
 def test_a_ratio_is_shown_with_what_it_reports():
     z, reports = np.linspace(-1, 1, 5), {"fresh": np.array([0.1, 0.4]), "own": np.array([0.2, 9])}
-    left, right = priors.ratio_panels(z, z, 2 * z, reports, 1, np.array([0.3, 0.3]))
+    left, right = priors.ratio_panels(z, z, 2 * z, reports, 1, np.array([0.3, 0.3]), "step 5")
     np.testing.assert_allclose(left.curves[1].y, 2 * z)
-    assert right.text == "fresh 0.40, own 9.00"
+    assert right.text == "step 5: fresh 0.40, own 9.00"
     assert right.points[0].y == pytest.approx(0.4)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from vaelite.book import figures
 from vaelite.book.explore import Curve, Panel, Points
@@ -193,6 +194,7 @@ def ladder(levels: Mapping[str, tuple[float, str]], ceiling: float) -> Figure:
     ax.axvline(ceiling, color=figures.GREY, lw=1.4, ls="--")
     ax.text(ceiling, len(levels) - 0.45, "no model ", ha="right", fontsize=11)
     low = min(nats for nats, _ in levels.values())
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set(yticks=[], xlabel="nats a datum", ylim=(-0.6, len(levels)))
     ax.set_xlim(low - 0.75 * (ceiling - low), ceiling + 0.05 * (ceiling - low))
     ax.spines["left"].set_visible(False)
@@ -206,6 +208,7 @@ def ratio_panels(
     reports: Mapping[str, np.ndarray],
     at: int,
     true_kl: np.ndarray,
+    when: str,
 ) -> list[Panel]:
     """Return a learned log ratio beside the true one, and what it reports along a run.
 
@@ -216,6 +219,7 @@ def ratio_panels(
         reports: estimates of the divergence along the run, ``(R,)``, by name.
         at: which point of the run is shown.
         true_kl: ``(R,)``.
+        when: what that point is, such as "step 100".
     """
     along = np.arange(len(true_kl))
     looks = (figures.ORANGE, figures.BLUE, figures.PINK)
@@ -239,10 +243,11 @@ def ratio_panels(
         Panel(
             curves=lines,
             points=[Points(at, float(np.clip(shown[at], -0.6, 2.9)), colour=figures.ORANGE)],
-            xlabel="moment",
+            xlabel="time",
             ylabel="nats",
             ylim=(-0.7, 3),
-            text=", ".join(
+            text=f"{when}: "
+            + ", ".join(
                 f"{name} {values[at]:.2f}"
                 for name, values in reports.items()
                 if np.isfinite(values[at])
@@ -278,9 +283,9 @@ def planes(codes: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence,
         labels: digits of the source ``(N,)`` and of the target.
         kept: the digits in colour; the others are small grey dots.
     """
-    fig, axes = figures.subplots(len(codes), 1, height=3.0)
+    fig, axes = figures.subplots(1, len(codes), height=3.1)
     for ax, (name, pair) in zip(np.atleast_1d(axes), codes.items(), strict=True):
-        for points, digit, mark, size in zip(pair, labels, "ox", (9, 22), strict=True):
+        for points, digit, mark, size in zip(pair, labels, "ox", (10, 14), strict=True):
             for k in kept:
                 some = points[np.asarray(digit) == k]
                 style = {"marker": mark, "s": size, "color": figures.class_colour(k)}
@@ -288,11 +293,33 @@ def planes(codes: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence,
                     style |= {"alpha": 0.45, "linewidths": 0}
                 ax.scatter(*some.T, label=f"{k}" if mark == "o" else None, **style)
         ax.set_title(name, fontsize=12)
-        ax.set(xlabel="$z_1$", ylabel="$z_2$")
+        ax.set(xlabel="$z_1$")
         spread = np.concatenate(pair)
         ax.set(xlim=np.quantile(spread[:, 0], (0.002, 0.998)) * 1.15)
         ax.set(ylim=np.quantile(spread[:, 1], (0.002, 0.998)) * 1.15)
-    np.atleast_1d(axes)[0].legend(fontsize=10, loc="upper right", markerscale=2)
+    axes = np.atleast_1d(axes)
+    axes[0].set_ylabel("$z_2$")
+    axes[0].legend(fontsize=10, loc="best", markerscale=2, handletextpad=0.1, borderpad=0)
+    return fig
+
+
+def pull(errors: np.ndarray, capped: np.ndarray, pulled: np.ndarray, entropy: float) -> Figure:
+    """Draw what a wrong offset costs under each prior, and the entropy of the task."""
+    fig, ax = figures.subplots(height=2.7)
+    ax.plot(errors, pulled, color=figures.BLUE, label="simple prior: task + misfit")
+    ax.plot(errors, capped, color=TASK, label="optimal prior: task")
+    ax.axhline(entropy, color=figures.GREY, lw=1.4, ls="--")
+    ax.annotate(
+        "entropy of the task",
+        (1, entropy),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="right",
+        fontsize=11,
+    )
+    ax.set(xlabel="error of $b_2 - b_1$", ylabel="nats", xlim=(0, errors[-1]), ylim=(0, None))
+    ax.legend(fontsize=11, loc="upper left")
     return fig
 
 
