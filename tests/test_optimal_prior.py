@@ -234,6 +234,8 @@ def test_normaliser_is_too_low_and_more_so_with_dimensions():
     codes = torch.randn(5_000, 16) + 1
     mended = [known_ratio(16, 1.0).log_normalizer(1_000, codes) for _ in range(30)]
     assert float(torch.stack(mended).mean()) == pytest.approx(0, abs=0.15)
+    alone = known_ratio(1, 1.0).log_normalizer(20_000, torch.randn(5_000, 1) + 1)
+    assert float(alone) == pytest.approx(0, abs=0.03)
 
 
 def test_kl_to_the_learned_prior_holds_the_estimator_and_reaches_the_encoder():

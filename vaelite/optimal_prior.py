@@ -153,8 +153,8 @@ class CVAE(VAE):
 
         Raises:
             TypeError: as :meth:`prepare`.
-            ValueError: as :meth:`prepare` and :meth:`vaelite.vae.VAE.validate`, or if a task is
-                not between 0 and K - 1.
+            ValueError: as :meth:`prepare` and :meth:`vaelite.vae.DataModel.validate`, or if a task
+                is not between 0 and K - 1.
         """
         if not isinstance(data, (tuple, list)) or len(data) != 2:
             raise TypeError("data must be a pair (x, task).")
@@ -393,7 +393,7 @@ class RatioPrior(Prior):
         z = torch.randn(samples, self.dim, dtype=like.dtype, device=like.device)
         log_weight = torch.zeros_like(z[:, 0])
         if codes is not None:
-            near = MultivariateNormal(codes.mean(0), 1.5 * torch.cov(codes.mT))
+            near = MultivariateNormal(codes.mean(0), 1.5 * torch.cov(codes.mT).view(self.dim, -1))
             z[::2] = near.sample(z[::2].shape[:1])
             log_normal = -0.5 * (z.square() + gaussian.LOG_TWO_PI).sum(-1)
             log_weight = log_normal - torch.logaddexp(log_normal, near.log_prob(z)) + math.log(2)
