@@ -33,6 +33,7 @@ GENERATED = {
     "<!-- record variational_biases -->": lambda: records.record("variational_biases"),
     "<!-- record isa -->": lambda: records.record("isa"),
     "<!-- record cpa -->": lambda: records.record("cpa"),
+    "<!-- record op -->": lambda: records.record("op"),
     "<!-- record latent_variables -->": lambda: records.record("latent_variables"),
 }
 
