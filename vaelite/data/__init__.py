@@ -31,6 +31,7 @@ from vaelite.data import (
     sprites,
     umist_faces,
     usps,
+    views,
     walker,
 )
 from vaelite.data.cache import DataError, RealSet
@@ -56,6 +57,7 @@ _MODULES: dict[str, ModuleType] = {
     "sprites": sprites,
     "umist_faces": umist_faces,
     "usps": usps,
+    "views": views,
     "walker": walker,
 }
 
