@@ -92,6 +92,109 @@ class GroupMLP(nn.Module):
         return x
 
 
+class GroupConvEncoder(nn.Module):
+    """Features of images, one convolutional network for each of G groups, all evaluated together.
+
+    The paper adapts DCGAN (Radford, Metz and Chintala, 2016) and does not say how.  Here strided
+    convolutions halve the image, and all but the first double the channels, until its shorter side
+    has four pixels; then a linear layer.  There is no batch normalisation: the blanks that stand
+    for missing images would change the features of those that are there.
+
+    Args:
+        groups: G.
+        image_shape: ``(C, H, W)`` of each group; H and W are powers of two from 8.
+        out_features: H, features of each group.
+        width: channels of the first convolution, in each group.
+
+    Raises:
+        ValueError: if a number is not positive, or the shape is another.
+    """
+
+    def __init__(
+        self, groups: int, image_shape: Sequence[int], out_features: int, width: int = 32
+    ) -> None:
+        super().__init__()
+        groups, channels, start = _pyramid(groups, image_shape, width)
+        self.out_features = (check_count("out_features", out_features),) * groups
+        self.image_shape = tuple(image_shape)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(channels):
+            layers.append(nn.Conv2d(groups * before, groups * after, **_WINDOW, groups=groups))
+            layers.append(nn.LeakyReLU(0.2))
+        self.convolutions = nn.Sequential(*layers)
+        self.last = GroupMLP([math.prod(start)] * groups, [], self.out_features, last=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(G, B, C H W) -> (G, B, out_features)``."""
+        return self.last(_apart(self.convolutions(_together(x, self.image_shape)), len(x)))
+
+
+class GroupConvDecoder(nn.Module):
+    """Images from codes, one convolutional network for each of G groups, all evaluated together.
+
+    The mirror image of :class:`GroupConvEncoder`: a linear layer, then transposed convolutions.
+
+    Args:
+        groups: G.
+        in_features: p, of each group's code.
+        image_shape: ``(C, H, W)`` of each group; H and W are powers of two from 8.
+        width: channels of the last hidden layer, in each group.
+
+    Raises:
+        ValueError: if a number is not positive, or the shape is another.
+    """
+
+    def __init__(
+        self, groups: int, in_features: int, image_shape: Sequence[int], width: int = 32
+    ) -> None:
+        super().__init__()
+        groups, channels, self.start = _pyramid(groups, image_shape, width)
+        check_count("in_features", in_features)
+        self.out_features = (math.prod(image_shape),) * groups
+        sizes = [math.prod(self.start)] * groups
+        self.first = GroupMLP([in_features] * groups, [], sizes, last=True)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(channels[::-1]):
+            layers.append(
+                nn.ConvTranspose2d(groups * before, groups * after, **_WINDOW, groups=groups)
+            )
+            layers.append(nn.ReLU())
+        self.convolutions = nn.Sequential(*layers[:-1])
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Return ``(G, B, p) -> (G, B, C H W)``."""
+        return _apart(self.convolutions(_together(self.first(code), self.start)), len(code))
+
+
+_WINDOW = {"kernel_size": 4, "stride": 2, "padding": 1}  # halves, or doubles, each side
+
+
+def _pyramid(
+    groups: int, image_shape: Sequence[int], width: int
+) -> tuple[int, list[int], tuple[int, int, int]]:
+    """Return G, the channels from image to smallest layer, and the shape of the smallest layer."""
+    shape = tuple(image_shape)
+    sides = [check_count("a size of image_shape", size) for size in shape][1:]
+    if len(shape) != 3 or any(side < 8 or side & (side - 1) for side in sides):
+        raise ValueError(
+            f"image_shape must be (C, H, W), H and W powers of two from 8; got {image_shape}."
+        )
+    halvings = (min(sides) // 4).bit_length() - 1
+    channels = [shape[0], *(check_count("width", width) * 2**i for i in range(halvings))]
+    rows, columns = (side >> halvings for side in sides)
+    return check_count("groups", groups), channels, (channels[-1], rows, columns)
+
+
+def _together(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Put groups beside each other, as channels: ``(G, B, C H W) -> (B, G C, H, W)``."""
+    return x.transpose(0, 1).reshape(x.shape[1], -1, *shape[1:])
+
+
+def _apart(x: Tensor, groups: int) -> Tensor:
+    """Undo :func:`_together`."""
+    return x.reshape(len(x), groups, -1).transpose(0, 1)
+
+
 # The proximal operator of the group lasso.
 
 
@@ -152,10 +255,13 @@ class GroupedVAE(nn.Module):
         dataset_size: N; with it the weights of the networks have the prior N(0, I), whose log
             density counts once for all N data.  By default they have none.
         activation: what makes the module after a hidden layer.
+        decoder: what decodes ``(G, B, p) -> (G, B, widest)``, with ``out_features`` of each group,
+            such as :class:`GroupConvDecoder`; by default a :class:`GroupMLP`.
 
     Raises:
-        ValueError: if a size is not positive, there are not as many likelihoods as groups, or
-            ``sparsity``, ``phi_lr`` or ``drop`` is out of range.
+        ValueError: if a size is not positive, there are not as many likelihoods as groups,
+            ``sparsity``, ``phi_lr`` or ``drop`` is out of range, or a given network has other sizes
+            than it should.
     """
 
     def __init__(
@@ -171,6 +277,7 @@ class GroupedVAE(nn.Module):
         drop: float = 0.5,
         dataset_size: int | None = None,
         activation: Activation = nn.ReLU,
+        decoder: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.sizes = tuple(check_count("sizes", size) for size in sizes)
@@ -189,7 +296,11 @@ class GroupedVAE(nn.Module):
         rank = check_count("rank", latent_dim if rank is None else rank)
         groups = len(self.sizes)
         self.W = nn.Parameter(torch.randn(groups, rank, latent_dim) / math.sqrt(latent_dim))
-        self.decoder = GroupMLP([rank] * groups, hidden[::-1], self.sizes, activation)
+        if decoder is None:
+            decoder = GroupMLP([rank] * groups, hidden[::-1], self.sizes, activation)
+        if decoder.out_features != self.sizes:
+            raise ValueError(f"decoder must give {self.sizes}; it gives {decoder.out_features}.")
+        self.decoder = decoder
         if likelihoods is None:
             likelihoods = [Gaussian(torch.ones(size), learned=True) for size in self.sizes]
         if len(likelihoods) != groups:
@@ -407,16 +518,27 @@ class FactVAE(NormalVAE):
 
     Args:
         *args: as for :class:`GroupedVAE`.
+        features: what turns groups into features, ``(G, B, widest) -> (G, B, H)``, with
+            ``out_features``, such as :class:`GroupConvEncoder`; by default a :class:`GroupMLP`.
         **options: as for :class:`GroupedVAE`.
     """
 
     def __init__(
-        self, sizes: Sequence[int], latent_dim: int, hidden: Sequence[int] = (64,), **options
+        self,
+        sizes: Sequence[int],
+        latent_dim: int,
+        hidden: Sequence[int] = (64,),
+        *,
+        features: nn.Module | None = None,
+        **options,
     ) -> None:
         super().__init__(sizes, latent_dim, hidden, **options)
-        groups, width = len(self.sizes), hidden[-1]
-        activation = options.get("activation", nn.ReLU)
-        self.features = GroupMLP(self.sizes, hidden[:-1], [width] * groups, activation, last=True)
+        groups, activation = len(self.sizes), options.get("activation", nn.ReLU)
+        if features is None:
+            features = GroupMLP(
+                self.sizes, hidden[:-1], [hidden[-1]] * groups, activation, last=True
+            )
+        self.features, width = features, _width(features, groups)
         self.means = GroupMLP([width] * groups, [], [latent_dim] * groups)
         self.V = nn.Parameter(torch.randn(groups, latent_dim, width) / math.sqrt(width))
 
@@ -525,16 +647,28 @@ class MMVAE(GroupedVAE):
 
     Args:
         *args: as for :class:`GroupedVAE`.
+        features: as for :class:`FactVAE`.
         **options: as for :class:`GroupedVAE`, without ``drop``: each code is inferred from one
             group in any case.
     """
 
     def __init__(
-        self, sizes: Sequence[int], latent_dim: int, hidden: Sequence[int] = (64,), **options
+        self,
+        sizes: Sequence[int],
+        latent_dim: int,
+        hidden: Sequence[int] = (64,),
+        *,
+        features: nn.Module | None = None,
+        **options,
     ) -> None:
         super().__init__(sizes, latent_dim, hidden, drop=0.0, **options)
         groups, activation = len(self.sizes), options.get("activation", nn.ReLU)
-        self.encoder = GroupMLP(self.sizes, hidden, [2 * latent_dim] * groups, activation)
+        ends = [2 * latent_dim] * groups
+        if features is None:
+            self.encoder = GroupMLP(self.sizes, hidden, ends, activation)
+        else:
+            last = GroupMLP([_width(features, groups)] * groups, [], ends)
+            self.encoder = nn.Sequential(features, last)
 
     def validate(self, data: Sequence[Tensor]) -> None:
         """Check a data set; a datum without any group, which has no mixture, is a ValueError."""
@@ -639,6 +773,16 @@ class Categorical(nn.Module):
         """Raise ValueError if data are no indicators."""
         if low < 0 or high > 1:
             raise ValueError(f"indicators are 0 or 1; got values from {low:g} to {high:g}.")
+
+
+def _width(features: nn.Module, groups: int) -> int:
+    """Return H, the number of features of each group."""
+    sizes = features.out_features
+    if len(sizes) != groups or len(set(sizes)) > 1:
+        raise ValueError(
+            f"features must give {groups} groups as many features each; it gives {sizes}."
+        )
+    return sizes[0]
 
 
 def _side_by_side(x: Sequence[Tensor]) -> Tensor:
