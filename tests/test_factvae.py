@@ -275,19 +275,26 @@ def test_the_mixture_is_that_of_torch_and_its_bound_is_tighter_than_jmvaes():
 
 def test_mvae_sums_the_bounds_of_subsets():
     model, batch = make(MVAE, subsets=0), data(7)
-    torch.manual_seed(0)
-    loss, parts = model.loss(batch, torch.zeros(7, K))
-    torch.manual_seed(0)
+    noise = torch.randn(4, 7, K)
+    loss, parts = model.loss(batch, noise)
     prepared = model.prepare(batch)
-    whole = sum(model._bound(prepared, prepared.mask, torch.zeros(7, K)))
+    whole = sum(model._bound(prepared, prepared.mask, noise[0]))
     torch.testing.assert_close(parts["reconstruction"] + parts["kl"], whole)
     alone = 0
     for g in range(3):
         only = torch.zeros(7, 3, dtype=torch.bool)
         only[:, g] = batch[-1][:, g]
         one = model.prepare((*batch[:-1], only))
-        alone = alone + sum(model._bound(one, one.mask))
+        alone = alone + sum(model._bound(one, one.mask, noise[1 + g]))
     torch.testing.assert_close(loss, whole + alone)
+
+
+def test_mvaes_random_subsets_are_of_what_is_observed():
+    model, batch = make(MVAE, subsets=5), data(7)
+    none = (*batch[:-1], torch.zeros(7, 3, dtype=torch.bool))
+    torch.testing.assert_close(model.loss(none)[0], torch.zeros(()).to(model.W))
+    losses = torch.stack([model.loss(batch)[0] for _ in range(200)]).detach()
+    assert losses.std() > 0 and (losses > 0).all()
 
 
 # Algorithm 1.

@@ -620,16 +620,28 @@ class MVAE(FactVAE):
     def loss(
         self, batch: Sequence[Tensor], noise: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the sum of the negative bounds, and the parts of the whole one's."""
+        """Return the sum of the negative bounds, and the parts of the whole one's.
+
+        Args:
+            batch: ``(x_1, ..., x_G, observed)``.
+            noise: standard normal draws ``(1 + G + subsets, B, K)``; by default fresh ones.
+        """
         prepared = self.prepare(batch)
-        whole = prepared.mask
-        reconstruction, kl = self._bound(prepared, whole, noise)
+        whole, (mean, precision) = prepared.mask, self.experts(prepared)
         alone = torch.eye(len(self.sizes), dtype=torch.bool, device=whole.device).unsqueeze(-1)
         half = torch.rand((self.subsets, *whole.shape), device=whole.device) < 0.5
-        bound = reconstruction + kl
-        for subset in [*(whole & alone), *(whole & half)]:
-            bound = bound + sum(self._bound(Prepared(prepared.x, subset), subset))
-        return self._with_priors(bound, {"reconstruction": reconstruction, "kl": kl})
+        sets = torch.cat([whole.unsqueeze(0), whole & alone, whole & half]).transpose(0, 1)
+        shape = (*sets.shape, self.latent_dim)  # (G, S, B, K): all subsets by the same experts
+        mean, variance = gaussian.product_of_experts(
+            mean.unsqueeze(1).expand(shape), precision.unsqueeze(1).expand(shape), sets
+        )
+        log_var = variance.log()
+        z = gaussian.reparameterize(mean, log_var, noise)  # (S, B, K)
+        scored = self.log_likelihoods(prepared.x, z).masked_fill(~sets, 0.0)  # (G, S, B)
+        reconstruction = -scored.sum(0).mean(-1)
+        kl = gaussian.kl_standard_normal(mean, log_var).mean(-1)
+        parts = {"reconstruction": reconstruction[0], "kl": kl[0]}
+        return self._with_priors((reconstruction + kl).sum(), parts)
 
 
 # Inference by a mixture of experts.
