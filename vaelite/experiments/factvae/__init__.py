@@ -1,0 +1,1 @@
+"""Experiments on many aspects, of which some are missing (factVAE)."""
