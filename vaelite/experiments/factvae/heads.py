@@ -64,8 +64,8 @@ COMMON = {
     "latent_dim": 16,
     "rank": 16,
     "noise": 0.01,
-    "sparsity": 1.0,
-    "step_size": 1e-3,  # of the matrices, in training
+    "sparsity": 10.0,
+    "step_size": 1e-4,  # of the matrices; at 1e-3 a pilot diverged
     "lr": 5e-3,
     "batch_size": 25,
     "looks": 16,
@@ -92,6 +92,9 @@ SETTINGS = {
         "width": 32,
         "latent_dim": 50,
         "rank": 50,
+        "sparsity": 100.0,
+        "step_size": 1e-5,  # sixteen times as many pixels
+        "lr": 1e-3,
         "steps": 20_000,
         "seeds": 10,
     },
