@@ -21,7 +21,7 @@ from vaelite.experiments import collect, comparison, isa
 from vaelite.experiments.comparison import Estimate, at, values
 
 NOT_RUN = "not run yet"
-PAPERS = ("isa_vae", "optimal_prior", "cpvae", "burda")  # in the order of the page
+PAPERS = ("isa_vae", "optimal_prior", "cpvae", "factvae", "burda")  # in the order of the page
 
 
 def paper_versus_ours() -> str:
@@ -119,9 +119,15 @@ def representative(method: str, beta: str) -> str:
 
 
 def mean(name: str, method: str, key: str, digits: str) -> str:
-    """Return a quantity's mean over the seeds of a method, whose name has _ in place of spaces."""
+    """Return a quantity's mean over the seeds of a setting.
+
+    The method's name has _ in place of spaces; parameters follow it, as in ``mvae,walks=2``.
+    """
     results = experiments.load_results(name, "standard")
-    found = values(results, {"method": method.replace("_", " ")}, key)
+    method, *rest = method.split(",")
+    parameters = (entry.split("=") for entry in rest)
+    at = {"method": method.replace("_", " ")} | {key: int(value) for key, value in parameters}
+    found = values(results, at, key)
     return Estimate(found).text(int(digits), "", "seeds", signed=False)
 
 
