@@ -48,6 +48,7 @@ from vaelite._validation import check_count
 from vaelite.density_ratio import DensityRatio, frozen
 from vaelite.nets import MLP, Activation, GaussianEncoder
 from vaelite.vae import VAE, Prior
+from vaelite.vamp import VampPrior
 
 # The conditional VAE.
 
@@ -489,34 +490,6 @@ class OptimalPriorVAE(CVAE):
 
 
 # What else one would try.
-
-
-class VampPrior(Prior):
-    r"""A prior made of the encoder itself (Tomczak and Welling, 2018, eq. 9).
-
-    .. math:: p(z) = \frac1M \sum_m q(z \mid u_m, s_m)
-
-    The pseudo-inputs :math:`u_m` are parameters.  With all training data in their place it would
-    be the optimal prior, and as expensive.
-    """
-
-    def __init__(self, model: CVAE, inputs: Tensor, task: Tensor) -> None:
-        super().__init__(model.latent_dim)
-        self._model = (model,)  # in a tuple: it is no part of the prior
-        self.inputs = nn.Parameter(inputs.clone())
-        self.register_buffer("task", task.clone())
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Return ln p(z), ``(..., D) -> (...)``, with gradients to encoder and inputs."""
-        return gaussian.log_mixture_density(z, *self._components())
-
-    def sample(self, count: int) -> Tensor:
-        """Draw ``(count, D)``."""
-        return AggregatePosterior(*self._components()).sample(count)
-
-    def _components(self) -> tuple[Tensor, Tensor]:
-        (model,) = self._model
-        return model._encode(model.prepare((self.inputs, self.task)))
 
 
 class VampPriorCVAE(CVAE):
