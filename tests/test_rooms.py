@@ -22,7 +22,7 @@ FLOORS = [
     {"", "_validation", "digest", "files", "packed", "profile", "gaussian"},
     {"nets", "distributions", "data", "toys"},
     {"vae", "density_ratio"},
-    {"contrastive", "disentangle", "isa"},
+    {"contrastive", "convnets", "disentangle", "isa", "vamp"},
 ]
 PAPERS = {"isa", "factorial_mixture", "optimal_prior", "cpvae", "factvae"}
 # These know no model of any paper: they ask of a model what the contract says, and no more.

@@ -36,7 +36,12 @@ ROOMS = (
     ("Density ratios", "density_ratio", ["vaelite.density_ratio"]),
     ("Disentanglement", "disentangle", ["vaelite.disentangle"]),
     ("Independent subspaces", "isa", ["vaelite.isa"]),
-    ("The factorial mixture prior", "factorial_mixture", ["vaelite.factorial_mixture"]),
+    (
+        "The factorial mixture prior",
+        "factorial_mixture",
+        ["vaelite.factorial_mixture", "vaelite.convnets"],
+    ),
+    ("The VampPrior", "vamp", ["vaelite.vamp"]),
     ("The optimal prior", "optimal_prior", ["vaelite.optimal_prior"]),
     ("Cross-population autoencoders", "cpvae", ["vaelite.cpvae", "vaelite.contrastive"]),
     ("Many aspects", "factvae", ["vaelite.factvae"]),
