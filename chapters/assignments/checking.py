@@ -87,7 +87,10 @@ def _narrow(value):
 
 def _same(ours, theirs):
     if _is_tensor(ours):
-        return ours.shape == theirs.shape and bool(((ours == theirs) | (ours != ours)).all())
+        if ours.shape != theirs.shape:
+            return False
+        both_nan = (ours != ours) & (theirs != theirs)
+        return bool(((ours == theirs) | both_nan).all())
     if isinstance(ours, np.ndarray):
         return ours.shape == theirs.shape and np.array_equal(ours, theirs, equal_nan=True)
     return callable(ours) or ours == theirs

@@ -43,6 +43,7 @@ def test_what_is_no_function_is_told_so():
         ("def f(first, x):\n    x += 1\n    return x", torch.ones(2)),
         ("def f(first, x):\n    x += 1\n    return x", torch.ones(2, requires_grad=True)),
         ("def f(first, x):\n    x[0] = 0\n    return x", np.ones((2, 1))),
+        ("def f(first, x):\n    x[:] = 0\n    return x", torch.tensor([1.0, float("nan")])),
         ("def f(first, x):\n    return [x.pop()]", [1, 2]),
     ],
 )
