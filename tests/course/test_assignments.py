@@ -57,6 +57,7 @@ def test_there_are_assignments():
         "02_subspaces",
         "03_cross_population",
         "04_optimal_prior",
+        "05_multi_aspect",
     } <= set(NAMES)
 
 

@@ -159,6 +159,8 @@ class Far(dict):
             ("03_cross_population", "q5"),
             ("04_optimal_prior", "q2"),
             ("04_optimal_prior", "q3"),
+            ("05_multi_aspect", "q1"),
+            ("05_multi_aspect", "q4"),
         ],
         4,
     ),
