@@ -6,7 +6,8 @@ component analysis with the loop over single integrals that it replaces.  One ro
 training run of the ISA-VAE paper on dSprites pays for drawing all images and for unpacking its
 batches, spread over its steps.  The cross-population VAE has a row for 2, 5 and 10 populations, its
 step beside that of a VAE on as many images, and one for the classification of images among 10
-populations.  Competitors take turns, so that a busy machine slows all of them, and the fastest of
+populations.  The factorial mixture has a row for a growing number of components, its step beside a
+plain VAE's.  Competitors take turns, so that a busy machine slows all of them, and the fastest of
 the turns counts.
 
 Run it on a machine that does nothing else, with ``--threads`` physical cores.
@@ -32,6 +33,7 @@ from torch import nn
 from vaelite.batches import Unpaired
 from vaelite.cpvae import CPVAE, class_log_likelihoods
 from vaelite.data import sprites
+from vaelite.factorial_mixture import FactorialMixture, FactorialMixtureVAE, seed
 from vaelite.metrics import log_marginal_likelihood
 from vaelite.nets import MLP, GaussianEncoder
 from vaelite.packed import PackedImages
@@ -42,6 +44,7 @@ from vaelite.vae import VAE, Gaussian
 PIXELS, HIDDEN, LATENT, BATCH = 784, 512, 10, 128
 SAMPLES = 100
 POPULATION_BATCH = 32
+COMPONENTS = (1, 64, 512, 4096)
 
 
 def main() -> None:
@@ -78,6 +81,10 @@ def main() -> None:
     ours = classification(device, min(options.repeats, 3))
     ratio = f"{256 * ours:.1f} s for 256 images"
     show(f"10 populations, {SAMPLES} samples", "ms an image", ours, None, None, None, ratio)
+    plain, *steps = mixtures(device, options.repeats)
+    for components, ours in zip(COMPONENTS, steps, strict=True):
+        what = f"factorial mixture step, K = {components}"
+        show(what, "ms", ours, None, None, None, f"{ours / plain:.2f} x VAE")
 
 
 def show(what: str, unit: str, *cells: float | str | None) -> None:
@@ -244,6 +251,25 @@ def classification(device: torch.device, repeats: int) -> float:
         repeats, lambda: timed(lambda: class_log_likelihoods(model, x, SAMPLES), device, len(x))
     )
     return seconds
+
+
+def mixtures(device: torch.device, repeats: int) -> list[float]:
+    """Return seconds a step: a plain VAE, and the same networks under a mixture of K normals."""
+    images = torch.randint(0, 256, (8192, PIXELS), dtype=torch.uint8, device=device)
+    models = [VAE.mlp(PIXELS, HIDDEN, LATENT).to(device)]
+    for components in COMPONENTS:
+        prior = FactorialMixture([components], LATENT)
+        options = {"prior": prior, "dataset_size": len(images)}
+        model = FactorialMixtureVAE.mlp(PIXELS, HIDDEN, LATENT, **options).to(device)
+        seed(model, images)
+        models.append(model)
+    steps = 20
+
+    def step(model: nn.Module) -> Callable[[], float]:
+        options = {"steps": steps, "batch_size": BATCH, "progress": False}
+        return lambda: fit(model, images, **options).seconds / steps
+
+    return take_turns(repeats, *map(step, models))
 
 
 def pythae_vae() -> torch.nn.Module:

@@ -18,7 +18,16 @@ import torch
 from sampling import some
 from torch import nn
 
-from vaelite import contrastive, cpvae, gaussian, isa, metrics, optimal_prior, vae
+from vaelite import (
+    contrastive,
+    cpvae,
+    factorial_mixture,
+    gaussian,
+    isa,
+    metrics,
+    optimal_prior,
+    vae,
+)
 from vaelite.disentangle import BetaTCVAE, FactorVAE
 from vaelite.distributions import lp_nested
 from vaelite.experiments import anchors, checks, comparison, get
@@ -620,6 +629,66 @@ CODE |= {
         edited(
             tasks, "_log_likelihood", "weights.logsumexp(0) - math.log(codes)", "weights.mean(0)"
         ),
+    ),
+}
+
+
+def mixture(name, *arguments):
+    """A test of the factorial mixture, in double precision, as its fixture would have it."""
+
+    def run():
+        torch.set_default_dtype(torch.float64)
+        try:
+            found = other_test("test_factorial_mixture.py", name, *arguments)(None)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert not found, found
+
+    return failure_of(run)
+
+
+FACTOR, PRODUCT = factorial_mixture.ConjugateFactor, factorial_mixture.FactorialPrior
+ASCENT = mixture("test_a_full_step_of_length_one_is_coordinate_ascent", None)
+WRITTEN_OUT = mixture("test_minibatches_stand_for_all_data", None)
+SAMPLED_SIX = mixture(
+    "test_expected_log_likelihood_and_responsibilities_are_those_of_samples", None
+)
+
+CODE |= {
+    "factorial mixture: the mean parameters are interpolated": (
+        mixture("test_it_is_natural_parameters_that_are_interpolated", None),
+        edited(
+            FACTOR,
+            "natural_step",
+            "self._put(name, getattr(q, name))",
+            "self._put(name, (1 - rho) * getattr(self, name) + rho * getattr("
+            "NormalGamma.from_natural_parameters(target, validate_args=False), name))",
+        ),
+    ),
+    "factorial mixture: a minibatch is not scaled to all data": (
+        WRITTEN_OUT,
+        edited(PRODUCT, "natural_step", " / len(mean)", " / dataset_size"),
+    ),
+    "factorial mixture: the statistics forget the encoder's variance": (
+        ASCENT,
+        edited(FACTOR, "natural_step", "(mean.square() + var)", "mean.square()"),
+    ),
+    "factorial mixture: eq. 6 forgets the encoder's variance": (
+        SAMPLED_SIX,
+        edited(
+            factorial_mixture.Factor,
+            "expected_log_likelihood",
+            "(mean.square() + var)",
+            "mean.square()",
+        ),
+    ),
+    "factorial mixture: eq. 6 forgets 1 / s": (
+        SAMPLED_SIX,
+        edited(FACTOR, "expected", " - 1 / q.s", ""),
+    ),
+    "factorial mixture: the step size rises": (
+        mixture("test_step_sizes_fall_as_robbins_and_monro_want"),
+        edited(factorial_mixture, "step_size", "-forgetting", "forgetting"),
     ),
 }
 
