@@ -22,6 +22,7 @@ from vaelite import (
     contrastive,
     cpvae,
     factorial_mixture,
+    factvae,
     gaussian,
     isa,
     metrics,
@@ -31,6 +32,9 @@ from vaelite import (
 from vaelite.disentangle import BetaTCVAE, FactorVAE
 from vaelite.distributions import lp_nested
 from vaelite.experiments import anchors, checks, comparison, get
+from vaelite.experiments.factvae import bars, mocap
+from vaelite.experiments.factvae import common as aspects
+from vaelite.experiments.factvae import heads as seven_views
 from vaelite.experiments.isa import cars, common
 from vaelite.experiments.optimal_prior import common as tasks
 from vaelite.experiments.optimal_prior import usps_mnist
@@ -689,6 +693,98 @@ CODE |= {
     "factorial mixture: the step size rises": (
         mixture("test_step_sizes_fall_as_robbins_and_monro_want"),
         edited(factorial_mixture, "step_size", "-forgetting", "forgetting"),
+    ),
+}
+
+
+def many(name, *arguments):
+    return other_test("test_factvae.py", name, *arguments)
+
+
+def of_walks(name, *arguments):
+    return other_test("experiments/test_factvae_experiments.py", name, *arguments)
+
+
+CODE |= {
+    "many aspects: the threshold has no step size": (
+        many("test_matrices_take_a_plain_gradient_step_and_the_prox_jointly"),
+        edited(factvae.GroupedVAE, "after_step", "self.phi_lr * self.sparsity", "self.sparsity"),
+    ),
+    "many aspects: the encoders' matrix is left out of the columns": (
+        many("test_matrices_take_a_plain_gradient_step_and_the_prox_jointly"),
+        edited(factvae.FactVAE, "columns", "[self.W, self.V.mT]", "[self.W, 0 * self.V.mT]"),
+    ),
+    "many aspects: the penalty is left in the gradient": (
+        many("test_the_penalty_is_in_the_loss_and_not_in_its_gradient"),
+        edited(
+            factvae.GroupedVAE,
+            "_with_priors",
+            "bound + penalty,",
+            "bound + self.sparsity * self.norms().sum(),",
+        ),
+    ),
+    "many aspects: hidden groups have their say": (
+        many("test_an_absent_group_has_no_influence_and_no_gradient", factvae.FactVAE),
+        edited(factvae.FactVAE, "infer", "self.experts(prepared), mask", "self.experts(prepared)"),
+    ),
+    "many aspects: only groups that inference saw are scored": (
+        many("test_the_two_masks_are_two"),
+        edited(
+            factvae.NormalVAE,
+            "_bound",
+            "self.log_likelihood(prepared, z)",
+            "self.log_likelihood(Prepared(prepared.x, mask), z)",
+        ),
+    ),
+    "many aspects: a mixture's density is not divided by its experts": (
+        many("test_the_mixture_is_that_of_torch_and_its_bound_is_tighter_than_jmvaes"),
+        edited(factvae.MMVAE, "log_mixture", "return log_q - mask.sum(0).log()", "return log_q"),
+    ),
+    "walks: the one that is held out is trained on": (
+        of_walks("test_training_walks_are_nested_and_never_hold_the_one_held_out"),
+        edited(mocap, "_walks", "order[1 : 1 + count]", "order[:count]"),
+    ),
+    "walks: what is given counts among the errors": (
+        of_walks("test_errors_are_in_degrees_and_of_what_is_hidden_alone"),
+        edited(mocap, "_error", "if g not in groups:", "if True:"),
+    ),
+    "walks: hiding groups brings missing ones back": (
+        of_walks("test_only_hides_and_adds_nothing"),
+        edited(aspects, "only", "data[-1] & kept", "kept"),
+    ),
+    "bars: one half alone passes for the pattern": (
+        of_walks("test_the_pattern_of_bars_is_judged", ((1, 1, 0, 0), (1, 1, 0, 0)), False, 1.0),
+        edited(bars, "follows_the_bars", "kinds == {TOP, BOTTOM}", "kinds <= {TOP, BOTTOM}"),
+    ),
+}
+
+
+def of_seven_views(name, *arguments):
+    return other_test("experiments/test_factvae_heads.py", name, *arguments)
+
+
+CODE |= {
+    "heads in seven views: the view that is asked for is given": (
+        of_seven_views("test_what_is_asked_for_is_not_given"),
+        edited(seven_views, "tasks", "(observed & (view != target), target)", "(observed, target)"),
+    ),
+    "heads in seven views: held-out subjects are part of the mean image": (
+        of_seven_views("test_mean_images_are_those_of_training_subjects_who_have_the_view"),
+        edited(seven_views, "mean_images", "part[subjects.training]", "part[:]"),
+    ),
+    "heads in seven views: the black of missing views is part of the mean image": (
+        of_seven_views("test_mean_images_are_those_of_training_subjects_who_have_the_view"),
+        edited(seven_views, "mean_images", "x[seen[:, g], g]", "x[:, g]"),
+    ),
+    "heads in seven views: the regression learns from held-out subjects": (
+        of_seven_views("test_ridge_sees_what_is_given_and_learns_from_the_training_subjects_alone"),
+        edited(seven_views, "ridge", "rows[subjects.held_out] = False", "pass"),
+    ),
+    "heads in seven views: complete subjects count among the missing views": (
+        of_seven_views("test_each_kind_counts_its_own_subjects_and_views"),
+        edited(
+            seven_views, "summary", "train[:, None] & ~observed)", "train[:, None] | ~observed)"
+        ),
     ),
 }
 
