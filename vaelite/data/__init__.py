@@ -15,6 +15,7 @@ from typing import Any
 
 from vaelite.data import (
     bars,
+    binary_mnist,
     cars3d,
     cifar10,
     digits,
@@ -28,6 +29,7 @@ from vaelite.data import (
     mnist,
     mocap,
     olivetti_faces,
+    omniglot,
     sprites,
     umist_faces,
     usps,
@@ -41,6 +43,7 @@ __all__ = ["DataError", "Dataset", "load", "names", "real_set", "summary"]
 
 _MODULES: dict[str, ModuleType] = {
     "bars": bars,
+    "binary_mnist": binary_mnist,
     "cars3d": cars3d,
     "cifar10": cifar10,
     "digits": digits,
@@ -54,6 +57,7 @@ _MODULES: dict[str, ModuleType] = {
     "mnist": mnist,
     "mocap": mocap,
     "olivetti_faces": olivetti_faces,
+    "omniglot": omniglot,
     "sprites": sprites,
     "umist_faces": umist_faces,
     "usps": usps,
