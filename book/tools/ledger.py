@@ -134,12 +134,15 @@ def unchecked() -> list[str]:
 def claims_ledger() -> str:
     """Return the ledger as HTML: a tally, filters, and a card for each claim by chapter."""
     found = rows()
-    groups: dict[Path, list[Row]] = {}
+    groups: dict[Path | None, list[Row]] = {}
     for row in found:
         groups.setdefault(_home(row, found), []).append(row)
+    planned_ahead = groups.pop(None, [])
     parts = [_tally(found), _filters(found)]
     for chapter, group in sorted(groups.items()):
         parts += [f"## {title(notebooks.read_source(chapter))}", cards(group)]
+    if planned_ahead:
+        parts += ["## Planned, their chapter to come", cards(planned_ahead)]
     return "\n\n".join(parts)
 
 
@@ -214,13 +217,16 @@ def _filters(found: Sequence[Row]) -> str:
     return "\n".join([*lines, '<output aria-live="polite"></output>', "</form>"])
 
 
-def _home(row: Row, found: Sequence[Row]) -> Path:
-    """Return the chapter that a claim belongs to: its own, or that of most with its prefix."""
+def _home(row: Row, found: Sequence[Row]) -> Path | None:
+    """Return the chapter that a claim belongs to: its own, or that of most with its prefix.
+
+    Comparisons are planned before their chapter is written; until then they have none.
+    """
     if row.chapter is not None:
         return row.chapter
     prefix = row.claim.id.partition(".")[0] + "."
     sources = [r.chapter for r in found if r.chapter and r.claim.id.startswith(prefix)]
-    return max(sources, key=sources.count)
+    return max(sources, key=sources.count, default=None)
 
 
 def link_boxes(app: Sphinx, doctree: nodes.document, docname: str) -> None:
