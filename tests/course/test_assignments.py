@@ -23,7 +23,7 @@ ANSWERS = {"lgamma", "logsumexp", "slogdet", "linalg", "solve", "gather", "randp
 MUTANTS = [
     pytest.param(name, mutant, id=f"{name}-{mutant.question}-{mutant.mistake}")
     for name in NAMES
-    for mutant in some(assignments.mutants(name), 3)
+    for mutant in some(assignments.mutants(name), 5)
 ]
 EQUIVALENTS = [
     pytest.param(name, right, id=f"{name}-{right.question}-{right.style}")
