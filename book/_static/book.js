@@ -142,6 +142,8 @@
   // rows become cards, a line a cell, so that no column is off the screen.
   const narrow = () => {
     const tooWide = (box) => box.scrollWidth > box.clientWidth + 1;
+    // Columns of one or two words a line fit, and nobody reads them.
+    const tooThin = (table) => [...table.rows].some((row) => row.cells.length > 2 && row.offsetHeight > 240);
     for (const box of document.querySelectorAll(".pst-scrollable-table-container, .table-box")) {
       const table = box.querySelector("table");
       // A long table is for looking things up: it scrolls.
@@ -150,10 +152,10 @@
         table.classList.remove("small", "stacks");
         delete table.dataset.narrowed;
       }
-      if (innerWidth > 640 || !tooWide(box)) continue;
+      if (innerWidth > 640 || !(tooWide(box) || tooThin(table))) continue;
       table.dataset.narrowed = "yes";
       table.classList.add("small");
-      if (!tooWide(box)) continue;
+      if (!(tooWide(box) || tooThin(table))) continue;
       const names = [...table.querySelectorAll("thead th")].map(cell => cell.textContent.trim());
       for (const row of table.tBodies[0]?.rows ?? []) {
         [...row.cells].forEach((cell, k) => { cell.dataset.label = names[k] ?? ""; });
