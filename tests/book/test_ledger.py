@@ -1,6 +1,7 @@
 """Ledger, records and paper versus ours: made from plan and stored results, and complete."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import comparisons
@@ -183,3 +184,10 @@ def test_filters_hide_and_show_cards(html, open_page):
 def test_without_a_script_every_card_is_there(html, page):
     assert 'class="ledger-filters" hidden' in page
     assert "ledger-card" in page and not re.search(r"<article [^>]*hidden", page)
+
+
+def test_a_claim_planned_before_its_chapter_has_no_home_yet():
+    row = next(row for row in ledger.rows() if row.chapter is not None)
+    early = replace(row, chapter=None, claim=replace(row.claim, id="zz.1"))
+    assert ledger._home(early, [row, early]) is None
+    assert ledger._home(replace(early, claim=row.claim), [row, early]) == row.chapter
