@@ -174,7 +174,8 @@ def explore_hand_made_q(
 
     def bound(mean, width):
         gap = divergence(mean, width)
-        text = f"ELBO {log_evidence - gap:.2f} + KL {gap:.2f} = log p(x) {log_evidence:.2f}"
+        truth = number(log_evidence, ".2f")
+        text = f"ELBO {log_evidence - gap:.2f} + KL {gap:.2f} = log p(x) {truth}"
         densities = posterior_and_q(z, posterior, (mean, width), (-0.1, 2.2), text)
         choice = Panel(
             points=[Points(mean, width, label="your q", colour=ORANGE)],
@@ -340,7 +341,8 @@ def explore_gaps_of_digits(
             xlim=(-reach, reach),
             ylim=(-reach, reach),
             equal_aspect=True,
-            text=f"gaps: {gaps[0][i]:.2f} + {gaps[1][i]:.2f} nats",
+            text=f"approximation {number(gaps[0][i], '.2f')}, "
+            f"amortisation {number(gaps[1][i], '.2f')} nats",
         )
         return [plane, Panel(image=1 - x[i].reshape(side, side).double().numpy(), title="x")]
 
@@ -375,7 +377,7 @@ def explore_narrowing_average(rng: np.random.Generator, draws: int = 65_536, **a
         bounds = [averages(each, width).mean() for each in sizes]
         here = bounds[sizes.index(size)]
         outside = float((log_average < edges[0]).mean())
-        text = f"mean {here:.3f}, standard deviation {log_average.std():.2f}"
+        text = f"mean {number(here, '.3f')}, standard deviation {log_average.std():.2f}"
         text += f"; {outside:.0%} lie further left" if outside > 0.005 else ""
         top = 2.2
         histogram = Panel(

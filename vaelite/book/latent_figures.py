@@ -11,6 +11,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import Tensor
 
 from vaelite.book import figures
+from vaelite.book.chapter import number
 from vaelite.book.figures import BLACK, BLUE, GREY, ORANGE, SKY, YELLOW
 from vaelite.book.latent_grid import LatentGrid
 
@@ -80,7 +81,7 @@ def jensen() -> Figure:
         arrowprops={"arrowstyle": "->", "color": GREY},
     )
     axes.annotate(
-        f"average of the\nlogarithms: {middle:.2f}",
+        f"average of the\nlogarithms: {number(middle, '.2f')}",
         (1, middle),
         (1.2, -0.65),
         arrowprops={"arrowstyle": "->", "color": GREY},
