@@ -80,7 +80,7 @@ def test_grid_refuses_models_that_it_cannot_sum():
 
 
 def numbers(text):
-    return [float(n.replace("\u2212", "-")) for n in re.findall(r"[-+]?\d+(?:\.\d+)?", text)]
+    return [float(n.replace("\u2212", "-")) for n in re.findall(r"[-+\u2212]?\d+(?:\.\d+)?", text)]
 
 
 def test_two_peaks_a_perfect_fit_of_one_misses_log_two(explored):
