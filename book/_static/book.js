@@ -169,7 +169,13 @@
     for (const box of document.querySelectorAll(".pst-scrollable-table-container, .table-box")) reachable(box, "Table");
     for (const formula of document.querySelectorAll("span.math mjx-container")) {
       formula.classList.remove("wide");
-      if (formula.getBoundingClientRect().width <= formula.closest("p, li, td, dd, div, figcaption").clientWidth) continue;
+      // A table that scrolls shows its formulas whole; elsewhere the nearest block gives the room
+      // (a paragraph in a card is inline, and has no width of its own).
+      if (formula.closest("td") && !formula.closest("table.stacks")) continue;
+      const blocks = "p, li, td, dd, div, figcaption";
+      let room = formula.closest(blocks);
+      while (getComputedStyle(room).display === "inline") room = room.parentElement.closest(blocks);
+      if (formula.getBoundingClientRect().width <= room.clientWidth) continue;
       formula.classList.add("wide");
       reachable(formula, "Formula");
     }
