@@ -15,7 +15,7 @@ CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 49)), np.sin(np.linspace(0, 
 _LEVELS = (
     ("q(z|x)", figures.ORANGE),
     ("q(z)", figures.BLUE),
-    ("Π q(z_d)", figures.GREEN),
+    ("product of marginals", figures.GREEN),
     ("p(z)", figures.GREY),
 )
 
@@ -131,6 +131,7 @@ def telescope(
             xlabel="the four densities, in the order of the legend",
             ylabel="logarithm at the point",
             xlim=(-0.2, 4),
+            ylim=(-12, 3),  # far from the datum its own density falls out of sight
             text=text,
         ),
     ]
