@@ -34,6 +34,7 @@ GENERATED = {
     "<!-- record isa -->": lambda: records.record("isa"),
     "<!-- record cpa -->": lambda: records.record("cpa"),
     "<!-- record op -->": lambda: records.record("op"),
+    "<!-- record fv -->": lambda: records.record("fv"),
     "<!-- record latent_variables -->": lambda: records.record("latent_variables"),
 }
 
