@@ -62,7 +62,7 @@ def shares(alphas: Sequence[str], lines: Mapping[str, Sequence[float]], at: int)
             Points(at, float(np.asarray(values)[at]), colour=colour, drag=not dashed)
             for (_, values), colour, dashed in drawn
         ],
-        xlabel="training: " + ", ".join(alphas),
+        xlabel="training " + ", ".join(f"{i}: {name}" for i, name in enumerate(alphas)),
         ylabel="share explained",
         ylim=(min(-0.05, everything.min() - 0.02), everything.max() + 0.1),
         text=text,

@@ -32,6 +32,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from vaelite import claims
 from vaelite.book import figures
@@ -512,6 +513,7 @@ def _forest_panel(ax: Axes, panel: Sequence[Finding]) -> None:
     unit = f", {quantity['unit']}" if quantity["unit"] else ""
     name = quantity["name"] if plan.second is None else f"difference of {quantity['name']}"
     ax.set(xlabel=name + unit, ylim=(len(panel) - 0.5, -0.5), yticks=[])
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
     ax.spines["left"].set_visible(False)
 
 
