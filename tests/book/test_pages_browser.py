@@ -99,7 +99,7 @@ def test_equations_break_where_they_must_and_stand_unbroken_where_they_can(html,
 
 
 def test_one_switch_hides_code_and_nothing_else(open_typeset):
-    page = open_typeset("chapters/10_cross_population_applications")
+    page = open_typeset("chapters/01_latent_variables")
     switch = page.get_by_role("switch", name="Code")
     code = page.locator(".cell_input:visible")
     kept = page.locator(
