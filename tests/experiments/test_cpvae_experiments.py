@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vaelite.cpvae import CPVAE
-from vaelite.experiments import get
+from vaelite.experiments import get, probes
 from vaelite.experiments.cpvae import classes, common, flowers, grassy, heads
 
 GRASSY = {
@@ -134,11 +134,11 @@ def test_clusters_and_readers_find_what_is_there_and_nothing_else():
     torch.manual_seed(0)
     labels = torch.arange(600) % 3
     codes = torch.nn.functional.one_hot(labels, 3) * 8.0 + torch.randn(600, 3)
-    assert common.cluster_agreement(codes, labels, 3, 0) > 0.95
-    assert common.read_off(codes, labels) > 0.95
+    assert probes.cluster_agreement(codes, labels, 3, 0) > 0.95
+    assert probes.read_off(codes, labels) > 0.95
     noise = torch.randn(600, 3)
-    assert abs(common.cluster_agreement(noise, labels, 3, 0)) < 0.05
-    assert common.read_off(noise, labels) < 0.45
+    assert abs(probes.cluster_agreement(noise, labels, 3, 0)) < 0.05
+    assert probes.read_off(noise, labels) < 0.45
 
 
 @pytest.mark.parametrize("method", flowers.METHODS)

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from vaelite.data.views import HELD_OUT, VIEWS
-from vaelite.experiments import comparison, get
+from vaelite.experiments import comparison, get, networks
 from vaelite.experiments.factvae import heads
 
 SMALL = {
@@ -136,7 +136,7 @@ def test_training_sees_the_training_subjects_alone(monkeypatch):
     def fit(model, data, **options):
         seen.append(data)
 
-    monkeypatch.setattr(heads, "fit", fit)
+    monkeypatch.setattr(networks, "fit", fit)
     heads.train([{"method": "mvae", "seed": 5}], SMALL)
     (data,) = seen
     assert len(data) == 8 and all(len(part) == 32 - 14 for part in data)

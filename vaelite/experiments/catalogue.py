@@ -16,6 +16,8 @@ _NO_EXPERIMENTS = {
     "checks",
     "common",
     "comparison",
+    "networks",
+    "probes",
     "results",
     "runner",
     "statistics",

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from vaelite import data
+from vaelite.experiments.networks import device, fit_each
 from vaelite.metrics import active_latents, log_marginal_likelihood
 from vaelite.profile import seed
-from vaelite.training import History, fit
+from vaelite.training import History
 from vaelite.vae import VAE
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -92,30 +93,20 @@ def make_model(trial: dict, settings: dict) -> VAE:
 def train(
     group: list[dict], settings: dict, checkpoint: str | os.PathLike | None = None
 ) -> tuple[list[VAE], list[History]]:
-    """Train the one model of a group."""
-    (trial,) = group
-    with torch.random.fork_rng():
-        model = make_model(trial, settings)
-    history = fit(
-        model,
-        _flat(settings["data"], "train"),
-        steps=settings["steps"],
-        batch_size=settings["batch_size"],
-        lr=settings["lr"],
-        seed=trial["seed"],
-        device=_device(),
-        progress=False,
-        checkpoint=checkpoint,
-        resume=checkpoint is not None,
-    )
-    return [model], [history]
+    """Train the models of trials."""
+    return fit_each(group, settings, make_model, training_data, checkpoint)
+
+
+def training_data(trial: dict, settings: dict) -> Tensor:
+    """Return the training images, ``(N, L)``."""
+    return _flat(settings["data"], "train")
 
 
 def measure(model: VAE, trial: dict, settings: dict) -> dict[str, float]:
     """Return what the module's docstring lists, on images that are binarised once."""
     with torch.random.fork_rng():
         make_model(trial, settings)  # what is drawn here comes after the initial weights
-        model.to(_device())
+        model.to(device())
         train, test = (_flat(settings["data"], split) for split in ("train", "test"))
         test, train = (torch.bernoulli(model.prepare(x)) for x in (test, train[: len(test)]))
         return measure_on(model, train, test, settings["samples"])
@@ -139,10 +130,6 @@ def elbo(model: VAE, x: Tensor) -> float:
     return -sum(model.loss(x)[0].item() for _ in range(ELBO_DRAWS)) / ELBO_DRAWS
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _flat(name: str, split: str) -> Tensor:
     options = {"binary": True} if name == "digits" else {}
-    return data.load(name, split=split, **options).x.flatten(1).to(_device())
+    return data.load(name, split=split, **options).x.flatten(1).to(device())

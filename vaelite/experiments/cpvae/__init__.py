@@ -2,30 +2,16 @@
 
 from vaelite.experiments.cpvae.common import (
     Classifier,
-    anchors,
     calibration_error,
-    check_method,
-    cluster_agreement,
-    device,
     explained,
-    fit_each,
-    read_off,
     resnet50,
     translate,
-    trials,
 )
 
 __all__ = [
     "Classifier",
-    "anchors",
     "calibration_error",
-    "check_method",
-    "cluster_agreement",
-    "device",
     "explained",
-    "fit_each",
-    "read_off",
     "resnet50",
     "translate",
-    "trials",
 ]

@@ -44,16 +44,14 @@ from vaelite import data as data_sets
 from vaelite.batches import Unpaired
 from vaelite.cpvae import CPVAE, anneal, class_log_likelihoods, objective_terms
 from vaelite.data import grassy_digits
-from vaelite.experiments.cpvae import common
+from vaelite.experiments import networks
 from vaelite.experiments.cpvae.common import (
     Classifier,
     calibration_error,
-    check_method,
-    device,
-    fit_each,
     resnet50,
     translate,
 )
+from vaelite.experiments.networks import check_method, device, fit_each
 from vaelite.training import History
 from vaelite.vae import Gaussian
 
@@ -109,7 +107,7 @@ SETTINGS = {
 }
 
 
-anchors, trials = common.anchors, common.trials
+anchors, trials = networks.no_anchors, networks.trials
 
 
 class Shifted(nn.Module):
@@ -145,7 +143,7 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Modu
     Raises:
         ValueError: if there is no such method.
     """
-    check_method(trial, METHODS)
+    check_method(trial["method"], METHODS)
     method, size = trial["method"], settings["size"]
     image_shape = (1, size, size)
     if method == "classifier":

@@ -1,132 +1,18 @@
-"""What the CPVAE experiments share: training one by one, and measures that know the truth.
+"""What the CPVAE experiments share: measures that know the truth, and a classifier.
 
 The experiments are ``cpvae_grassy`` (figures 2, 3 and table 1 of the paper), ``cpvae_classes``
-(table 2), ``cpvae_flowers`` (figure 5) and ``cpvae_heads`` (figure 4, on heads).  A trial is a
-method and a seed, in one of them also a data set.  All methods of a seed share what they can:
-the order of the data, and the initial weights of networks of the same shape.
+(table 2), ``cpvae_flowers`` (figure 5) and ``cpvae_heads`` (figure 4, on heads).  Trials and
+training are those of :mod:`vaelite.experiments.networks`.
 """
 
 from __future__ import annotations
-
-import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaelite._validation import check_count
 from vaelite.nets import ConvEncoder, as_float
-from vaelite.profile import seed
-from vaelite.training import History, fit
-
-
-def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each seed's methods in turn, from ``first_seed``, by default 0, to ``seeds``."""
-    return [
-        {"method": method, "seed": seed(repeat)}
-        for repeat in range(settings.get("first_seed", 0), settings["seeds"])
-        for method in settings["methods"]
-    ]
-
-
-def anchors(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return none: the networks are too large for their weights to be kept."""
-    return []
-
-
-def check_method(trial: Mapping[str, Any], methods: Sequence[str]) -> None:
-    """Refuse a trial whose method is none of an experiment's.
-
-    Raises:
-        ValueError: names it, and those that there are.
-    """
-    if trial["method"] not in methods:
-        known = ", ".join(methods)
-        raise ValueError(f"there is no method {trial['method']!r}; there are: {known}.")
-
-
-def device() -> torch.device:
-    """Return where experiments train: on a GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def fit_each(
-    group: Sequence[Mapping[str, Any]],
-    settings: Mapping[str, Any],
-    make_model: Callable[[dict, dict], nn.Module],
-    training_data: Callable[[Mapping, Mapping], Any],
-    checkpoint: str | os.PathLike | None = None,
-    schedules: Mapping[str, Callable[[int], float]] | None = None,
-    batch_size: int | Sequence[int] | None = None,
-) -> tuple[list[nn.Module], list[History]]:
-    """Train the models of trials one after the other: networks too wide to gain from a stack.
-
-    Args:
-        group: the trials.
-        settings: those of the profile.
-        make_model: builds a trial's model, from torch's global generator.
-        training_data: returns a trial's data.
-        checkpoint: a file to save to, and to go on from where it exists; for a group of one.
-        schedules: as for :func:`vaelite.training.fit`.
-        batch_size: by default ``settings["batch_size"]``.
-    """
-    models, histories = [], []
-    for trial in group:
-        with torch.random.fork_rng():
-            torch.manual_seed(trial["seed"])
-            model = make_model(dict(trial), dict(settings))
-        history = fit(
-            model,
-            training_data(trial, settings),
-            steps=settings["steps"],
-            batch_size=batch_size or settings["batch_size"],
-            lr=settings["lr"],
-            seed=trial["seed"],
-            device=device(),
-            schedules=schedules,
-            progress=False,
-            checkpoint=checkpoint if len(group) == 1 else None,
-            resume=checkpoint is not None,
-        )
-        models.append(model)
-        histories.append(history)
-    return models, histories
-
-
-def cluster_agreement(codes: Tensor, labels: Tensor, clusters: int, seed: int) -> float:
-    """Return the adjusted Rand index between k-means clusters of codes and the true classes.
-
-    Args:
-        codes: ``(N, D)``.
-        labels: ``(N,)``.
-        clusters: how many k-means looks for, from ten starts.
-        seed: of those starts.
-    """
-    from sklearn.cluster import KMeans
-    from sklearn.metrics import adjusted_rand_score
-
-    means = KMeans(check_count("clusters", clusters), n_init=10, random_state=seed)
-    found = means.fit_predict(codes.double().cpu().numpy())
-    return float(adjusted_rand_score(labels.cpu().numpy(), found))
-
-
-def read_off(codes: Tensor, labels: Tensor) -> float:
-    """Return how well a linear classifier reads a class from codes it was not fitted on.
-
-    Logistic regression on standardised codes, fitted on the first half of the data, and its
-    accuracy on the second.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    x, y = codes.double().cpu().numpy(), labels.cpu().numpy()
-    half = len(x) // 2
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    return float(classifier.fit(x[:half], y[:half]).score(x[half:], y[half:]))
 
 
 def explained(output: Tensor, truth: Tensor) -> float:

@@ -37,8 +37,8 @@ from vaelite import data as data_sets
 from vaelite.batches import Unpaired
 from vaelite.cpvae import CPVAE, FirstTasks, NewTask
 from vaelite.data.flowers import CLASSES
-from vaelite.experiments.cpvae import common
-from vaelite.experiments.cpvae.common import check_method, device
+from vaelite.experiments import networks
+from vaelite.experiments.networks import check_method, device, seeded
 from vaelite.nets import evaluated
 from vaelite.training import History, fit
 from vaelite.vae import VAE, Gaussian
@@ -86,7 +86,7 @@ SETTINGS = {
 }
 
 
-anchors, trials = common.anchors, common.trials
+anchors, trials = networks.no_anchors, networks.trials
 
 
 def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Module:
@@ -95,7 +95,7 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Modu
     Raises:
         ValueError: if there is no such method.
     """
-    check_method(trial, METHODS)
+    check_method(trial["method"], METHODS)
     method, width = trial["method"], settings["width"]
     if method.startswith("cpvae"):
         return _cpvae(settings)
@@ -154,8 +154,7 @@ def train(
 
 
 def _teach(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[nn.Module, History]:
-    with torch.random.fork_rng():
-        torch.manual_seed(trial["seed"])
+    with seeded(trial["seed"]):
         model = make_model(trial, settings).to(device())
     images = [flowers("train", settings, task) for task in range(TASKS)]
     later = settings["steps"] // 5

@@ -45,15 +45,10 @@ from vaelite.batches import Unpaired
 from vaelite.contrastive import ContrastiveVAE
 from vaelite.cpvae import CPVAE, objective_terms
 from vaelite.data import grassy_digits
-from vaelite.experiments.cpvae import common
-from vaelite.experiments.cpvae.common import (
-    check_method,
-    cluster_agreement,
-    device,
-    explained,
-    fit_each,
-    read_off,
-)
+from vaelite.experiments import networks
+from vaelite.experiments.cpvae.common import explained
+from vaelite.experiments.networks import check_method, device, fit_each
+from vaelite.experiments.probes import cluster_agreement, read_off
 from vaelite.gaussian import kl_standard_normal
 from vaelite.metrics import log_marginal_likelihood
 from vaelite.training import History
@@ -108,7 +103,7 @@ SETTINGS = {
 }
 
 
-anchors, trials = common.anchors, common.trials
+anchors, trials = networks.no_anchors, networks.trials
 
 
 class BothWays(nn.Module):
@@ -135,7 +130,7 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Modu
     Raises:
         ValueError: if there is no such method.
     """
-    check_method(trial, METHODS)
+    check_method(trial["method"], METHODS)
     pixels, hidden = settings["size"] ** 2, settings["hidden"]
     shared, private = settings["shared_dim"], settings["private_dim"]
 

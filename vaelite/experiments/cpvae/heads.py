@@ -38,7 +38,8 @@ from vaelite import data as data_sets
 from vaelite.batches import Unpaired
 from vaelite.cpvae import CPVAE, objective_terms
 from vaelite.data import Dataset
-from vaelite.experiments.cpvae.common import check_method, device, read_off
+from vaelite.experiments.networks import check_method, device
+from vaelite.experiments.probes import read_off
 from vaelite.profile import seed
 from vaelite.training import History, fit_seeds
 from vaelite.vae import Gaussian
@@ -104,7 +105,7 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> CPVAE:
     Raises:
         ValueError: if there is no such method.
     """
-    check_method(trial, METHODS)
+    check_method(trial["method"], METHODS)
     return CPVAE.mlp(
         2,
         settings["size"] ** 2,

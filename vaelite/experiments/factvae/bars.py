@@ -32,8 +32,10 @@ from torch import Tensor, nn
 
 from vaelite import metrics
 from vaelite.data import bars
+from vaelite.experiments import networks
 from vaelite.experiments.factvae import common
 from vaelite.experiments.factvae.common import Batch
+from vaelite.experiments.networks import seeded
 from vaelite.nets import evaluated
 from vaelite.training import History
 
@@ -65,7 +67,7 @@ SETTINGS = {
     },
 }
 
-trials = common.trials
+trials = networks.trials
 TOP, BOTTOM = (True, True, False, False), (False, False, True, True)
 
 
@@ -83,8 +85,7 @@ def train(
 ) -> tuple[list[nn.Module], list[History]]:
     """Train the model of a trial."""
     (trial,) = group
-    with torch.random.fork_rng():
-        torch.manual_seed(trial["seed"])
+    with seeded(trial["seed"]):
         model = make_model(trial, settings)
     data, _ = dataset(trial["seed"], settings)
     return [model], [common.train_one(model, data, settings, trial["seed"])]

@@ -32,8 +32,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaelite.experiments.networks import check_method
 from vaelite.factvae import MMVAE, MVAE, FactVAE, GroupedVAE, JMVAEPlus
-from vaelite.profile import seed
 from vaelite.training import History, Phase, fit
 from vaelite.vae import Gaussian
 
@@ -47,15 +47,6 @@ KINDS: dict[str, type[GroupedVAE]] = {
 LINKED = 0.05  # of the largest norm
 
 Batch = tuple[Tensor, ...]
-
-
-def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All methods of a seed, then the next seed."""
-    return [
-        {"method": method, "seed": seed(repeat)}
-        for repeat in range(settings["seeds"])
-        for method in settings["methods"]
-    ]
 
 
 def make_model(
@@ -77,8 +68,7 @@ def make_model(
     Raises:
         ValueError: if there is no such method.
     """
-    if method not in KINDS:
-        raise ValueError(f"there is no method {method!r}; there are: {', '.join(KINDS)}.")
+    check_method(method, KINDS)
     sizes = [part.shape[1] for part in data[:-1]]
     options: dict[str, Any] = {}
     if method == "factvae":

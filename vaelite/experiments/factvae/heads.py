@@ -45,10 +45,12 @@ from torch import Tensor, nn
 
 from vaelite import data as data_sets
 from vaelite.data.views import HELD_OUT, VIEWS, Views
+from vaelite.experiments import networks
 from vaelite.experiments.factvae import common
+from vaelite.experiments.networks import check_method, device, fit_each
 from vaelite.factvae import MMVAE, GroupConvDecoder, GroupConvEncoder, GroupedVAE
 from vaelite.metrics import log_marginal_likelihood
-from vaelite.training import History, fit
+from vaelite.training import History
 from vaelite.vae import Gaussian
 
 METHODS = ["factvae", "factvae dense", "jmvae+", "mvae"]
@@ -110,12 +112,7 @@ DERIVED = {
 }
 
 
-trials = common.trials
-
-
-def anchors(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return none: the networks are too large for their weights to be kept."""
-    return []
+anchors, trials = networks.no_anchors, networks.trials
 
 
 # The subjects.
@@ -170,13 +167,12 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> Grouped
         ValueError: if there is no such method.
     """
     method = trial["method"]
-    if method not in METHODS:
-        raise ValueError(f"there is no method {method!r}; there are: {', '.join(METHODS)}.")
+    check_method(method, METHODS)
     groups, rank, hidden = len(VIEWS), settings["rank"], settings["hidden"]
     shape = (1, settings["size"], settings["size"])
-    networks = {}
+    convolutional = {}
     if settings["width"] is not None:
-        networks = {
+        convolutional = {
             "features": GroupConvEncoder(groups, shape, hidden[-1], settings["width"]),
             "decoder": GroupConvDecoder(groups, rank, shape, settings["width"]),
         }
@@ -189,36 +185,21 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> Grouped
         sparsity=settings["sparsity"] if method == "factvae" else 0.0,
         phi_lr=settings["step_size"],
         dataset_size=settings["subjects"] - HELD_OUT,
-        **networks,
+        **convolutional,
     )
 
 
 def train(
     group: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], checkpoint: Any = None
 ) -> tuple[list[nn.Module], list[History]]:
-    """Train the model of a trial, on its seed's own subjects."""
-    (trial,) = group
+    """Train the models of trials, on their seeds' own subjects."""
+    return fit_each(group, settings, make_model, training_data, checkpoint)
+
+
+def training_data(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """Return the views of a trial's training subjects."""
     subjects = dataset(trial["seed"], settings)
-    with torch.random.fork_rng():
-        torch.manual_seed(trial["seed"])
-        model = make_model(trial, settings)
-    history = fit(
-        model,
-        subjects.seen.batch(subjects.training),
-        steps=settings["steps"],
-        batch_size=settings["batch_size"],
-        lr=settings["lr"],
-        seed=trial["seed"],
-        device=_device(),
-        progress=False,
-        checkpoint=checkpoint,
-        resume=checkpoint is not None,
-    )
-    return [model], [history]
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return subjects.seen.batch(subjects.training)
 
 
 # What is measured.
@@ -231,7 +212,7 @@ def measure(
 ) -> dict[str, Any]:
     """Measure what the module's docstring lists."""
     torch.manual_seed(trial["seed"])
-    model.to(_device())
+    model.to(device())
     subjects = dataset(trial["seed"], settings)
     looks = settings["looks"] if isinstance(model, MMVAE) else 1
     errors, averaged = [], []
@@ -242,7 +223,7 @@ def measure(
         truth = subjects.truth[:, target]
         errors.append((found - truth).square().mean((0, 2)))
         averaged.append((found.mean(0) - truth).square().mean(1))
-    held_out = tuple(x.to(_device()) for x in subjects.seen.batch(subjects.held_out))
+    held_out = tuple(x.to(device()) for x in subjects.seen.batch(subjects.held_out))
     log_likelihood = log_marginal_likelihood(model, held_out, settings["draws"]).mean()
     return {
         **summary("error", errors, subjects),
@@ -269,7 +250,7 @@ def tasks(observed: Tensor) -> list[tuple[Tensor, int]]:
 def reconstruct(model: GroupedVAE, seen: Views, given: Tensor, target: int) -> Tensor:
     """Return a view of all subjects, ``(N, P)``, from what is given of them."""
     *x, _ = seen.batch()
-    batch = tuple(part.to(_device()) for part in (*x, given))
+    batch = tuple(part.to(device()) for part in (*x, given))
     return model.reconstruct(batch)[target].cpu()
 
 

@@ -41,6 +41,7 @@ from vaelite import metrics
 from vaelite.data.motion import Motion
 from vaelite.experiments.factvae import common
 from vaelite.experiments.factvae.common import Batch
+from vaelite.experiments.networks import seeded
 from vaelite.factvae import GroupedVAE
 from vaelite.nets import evaluated
 from vaelite.profile import seed
@@ -109,8 +110,7 @@ def train(
 ) -> tuple[list[nn.Module], list[History]]:
     """Train the model of a trial, and look at the held-out walk now and then."""
     (trial,) = group
-    with torch.random.fork_rng():
-        torch.manual_seed(trial["seed"])
+    with seeded(trial["seed"]):
         model = make_model(trial, settings)
     data, test = (batch(part) for part in walks(trial, settings))
 

@@ -51,6 +51,7 @@ from torch import Tensor, nn
 from vaelite import data
 from vaelite.data import Dataset
 from vaelite.disentangle import BetaTCVAE, FactorVAE
+from vaelite.experiments.networks import device
 from vaelite.isa import ISAPrior
 from vaelite.metrics import (
     active_latents,
@@ -310,5 +311,4 @@ def dataset(settings: Mapping[str, Any]) -> Dataset:
 
 @lru_cache(maxsize=1)  # a grid of heads takes seconds to draw
 def _load(options: tuple) -> Dataset:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return data.load(**dict(options), device=device)
+    return data.load(**dict(options), device=device())

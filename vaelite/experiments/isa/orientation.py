@@ -30,6 +30,7 @@ from torch import nn
 
 from vaelite import data
 from vaelite.experiments.isa.common import matched_scale
+from vaelite.experiments.networks import device
 from vaelite.isa import ISAPrior
 from vaelite.metrics import mutual_information_gap_from_posterior
 from vaelite.nets import MLP, GaussianEncoder
@@ -83,7 +84,7 @@ def trials(settings):
 
 def train(group, settings, checkpoint=None):
     """Train the seeds of one prior together."""
-    dataset = positions_only(settings["size"], _device())
+    dataset = positions_only(settings["size"], device())
     return fit_seeds(
         lambda one_seed: make_model(group[0], settings),
         dataset.x.flatten(1),
@@ -112,10 +113,6 @@ def in_training(history):
     return {"reconstruction": -history["reconstruction"][-1], "kl": history["kl"][-1]}
 
 
-def _device():
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 @lru_cache(maxsize=1)  # every model is measured on them
 def positions_only(size, device="cpu"):
     """Return the 1,024 images of the largest upright square, in all positions."""
@@ -132,8 +129,8 @@ def positions_only(size, device="cpu"):
 @torch.no_grad()
 def measure(model, trial, settings):
     """Return the code's angle, how linear it is, and MIG over x and y."""
-    dataset = positions_only(settings["size"], _device())
-    mean, log_var = model.to(_device()).encode(dataset.flat())
+    dataset = positions_only(settings["size"], device())
+    mean, log_var = model.to(device()).encode(dataset.flat())
     positions = dataset.factors[:, 3:]
     angle, explained = orientation(mean.cpu().numpy(), positions.cpu().numpy())
     return {

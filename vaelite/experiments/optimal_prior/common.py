@@ -57,6 +57,8 @@ import torch
 from torch import Tensor, nn
 
 from vaelite import gaussian
+from vaelite.experiments.networks import check_method, seeded
+from vaelite.experiments.probes import linear_accuracy
 from vaelite.metrics import active_latents
 from vaelite.nets import evaluated
 from vaelite.optimal_prior import (
@@ -68,7 +70,6 @@ from vaelite.optimal_prior import (
     VampPriorCVAE,
     kl_decomposition,
 )
-from vaelite.profile import seed
 from vaelite.training import History, Phase, fit
 from vaelite.vae import VAE, Gaussian, Prior, StandardNormal
 
@@ -143,28 +144,13 @@ class Tasks:
         return 1 + int(self.train.task.max())
 
 
-def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All methods of a seed, then the next seed."""
-    return [
-        {"method": method, "seed": seed(repeat)}
-        for repeat in range(settings["seeds"])
-        for method in settings["methods"]
-    ]
-
-
-def anchors(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return none: the networks are too large for their weights to be kept."""
-    return []
-
-
 def make_model(method: str, data: Tasks, settings: Mapping[str, Any]) -> VAE:
     """Build the model of a method.
 
     Raises:
         ValueError: if there is no such method.
     """
-    if method not in METHODS:
-        raise ValueError(f"there is no method {method!r}; there are: {', '.join(METHODS)}.")
+    check_method(method, METHODS)
     sizes = (data.train.x.shape[1], settings["hidden"], settings["latent_dim"])
     noise = settings["noise"]
     options: dict[str, Any] = {}
@@ -214,8 +200,7 @@ def train(
     """Train the models of trials of one seed, one after the other, and keep their best weights."""
     models, histories = [], []
     for trial in group:
-        with torch.random.fork_rng():
-            torch.manual_seed(trial["seed"])
+        with seeded(trial["seed"]):
             model = make_model(trial["method"], data, settings)
         best = Best(data, trial["seed"])
         every, steps = settings["check_every"], settings["steps"]
@@ -378,13 +363,8 @@ def _classification(model: VAE, method: str, data: Tasks) -> dict[str, float]:
 
 
 def _accuracy(model: VAE, fitted: Part, test: Part) -> float:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    classifier.fit(encode(model, fitted)[0].double().numpy(), fitted.labels.numpy())
-    return float(classifier.score(encode(model, test)[0].double().numpy(), test.labels.numpy()))
+    codes, new_codes = (encode(model, part)[0] for part in (fitted, test))
+    return linear_accuracy(codes, fitted.labels, new_codes, test.labels)
 
 
 def _dependence(model: VAE, data: Tasks, seed: int) -> dict[str, float]:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelite import data as data_sets
+from vaelite.experiments import networks
 from vaelite.experiments.optimal_prior import common
 from vaelite.experiments.optimal_prior.common import Part, Tasks
 from vaelite.training import History
@@ -78,7 +79,7 @@ SETTINGS = {
     },
 }
 
-anchors, trials = common.anchors, common.trials
+anchors, trials = networks.no_anchors, networks.trials
 
 
 def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Module:

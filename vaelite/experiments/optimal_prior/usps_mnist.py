@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelite import data as data_sets
+from vaelite.experiments import networks
 from vaelite.experiments.optimal_prior import common
 from vaelite.experiments.optimal_prior.common import METHODS, Part, Tasks
 from vaelite.training import History
@@ -86,7 +87,7 @@ SETTINGS = {
     },
 }
 
-anchors, trials = common.anchors, common.trials
+anchors, trials = networks.no_anchors, networks.trials
 
 
 def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Module:
