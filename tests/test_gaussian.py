@@ -75,6 +75,13 @@ def test_log_density_broadcasts_over_samples():
     torch.testing.assert_close(found, normal(mean, log_var).log_prob(z))
 
 
+def test_log_standard_normal_agrees_with_torch():
+    z = draws(S, B, D)
+    found = gaussian.log_standard_normal(z)
+    assert found.shape == (S, B)
+    torch.testing.assert_close(found, normal(torch.zeros(D), torch.zeros(D)).log_prob(z))
+
+
 def test_entropy_agrees_with_torch():
     mean, log_var = draws(B, D), draws(B, D, seed=1)
     torch.testing.assert_close(gaussian.entropy(log_var), normal(mean, log_var).entropy())

@@ -375,8 +375,7 @@ class CPVAE(DataModel):
         t = private_mean + (0.5 * private_log_var).exp() * torch.randn(
             shape, dtype=mean.dtype, device=mean.device
         )
-        standard = torch.zeros_like(t)
-        private_log_ratio = gaussian.log_density(t, standard, standard)
+        private_log_ratio = gaussian.log_standard_normal(t)
         private_log_ratio -= gaussian.log_density(t, private_mean, private_log_var)
         return z, log_ratio, t, private_log_ratio
 

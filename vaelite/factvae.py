@@ -495,7 +495,7 @@ class NormalVAE(GroupedVAE):
         mean, log_var = self.infer(prepared, prepared.mask)
         noise = torch.randn(samples, *mean.shape, dtype=mean.dtype, device=mean.device)
         z = gaussian.reparameterize(mean, log_var, noise)
-        log_prior = -0.5 * (z.square() + gaussian.LOG_TWO_PI).sum(-1)
+        log_prior = gaussian.log_standard_normal(z)
         log_q = gaussian.log_density(z, mean, log_var)
         return self.log_likelihood(prepared, z) + log_prior - log_q
 
@@ -717,7 +717,7 @@ class MMVAE(GroupedVAE):
         return self._with_priors(reconstruction + kl, parts)
 
     def _divergences(self, z: Tensor, mean: Tensor, log_var: Tensor, mask: Tensor) -> Tensor:
-        log_prior = -0.5 * (z.square() + gaussian.LOG_TWO_PI).sum(-1)
+        log_prior = gaussian.log_standard_normal(z)
         return self.log_mixture(z, (mean, log_var), mask) - log_prior
 
     def log_weights(self, batch: Sequence[Tensor], samples: int) -> Tensor:
@@ -728,7 +728,7 @@ class MMVAE(GroupedVAE):
         rows = torch.arange(len(chosen), device=mean.device)
         pick = (chosen.mT, rows)  # (S, B) and (B,)
         z = gaussian.reparameterize(mean[pick], log_var[pick])
-        log_prior = -0.5 * (z.square() + gaussian.LOG_TWO_PI).sum(-1)
+        log_prior = gaussian.log_standard_normal(z)
         log_q = self.log_mixture(z, (mean, log_var), prepared.mask)
         return self.log_likelihood(prepared, z) + log_prior - log_q
 

@@ -90,6 +90,26 @@ def log_density(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     return -0.5 * (LOG_TWO_PI + log_var + (z - mean).square() * torch.exp(-log_var)).sum(-1)
 
 
+def log_standard_normal(z: Tensor) -> Tensor:
+    r"""Logarithm of the density of the standard normal.
+
+    .. math::
+        \ln \mathcal N(z; 0, I) = -\tfrac12 \sum_d \bigl( \ln 2\pi + z_d^2 \bigr)
+
+    Args:
+        z: ``(..., D)``, where to evaluate.
+
+    Returns:
+        ``(...)`` nats.
+
+    Raises:
+        TypeError: if ``z`` is not a floating-point tensor.
+        ValueError: if ``z`` has no dimension.
+    """
+    _check(z=z)
+    return -0.5 * (z.square() + LOG_TWO_PI).sum(-1)
+
+
 def log_mixture_density(
     z: Tensor, mean: Tensor, log_var: Tensor, log_weights: Tensor | None = None
 ) -> Tensor:

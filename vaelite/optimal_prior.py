@@ -396,7 +396,7 @@ class RatioPrior(Prior):
         if codes is not None:
             near = MultivariateNormal(codes.mean(0), 1.5 * torch.cov(codes.mT).view(self.dim, -1))
             z[::2] = near.sample(z[::2].shape[:1])
-            log_normal = -0.5 * (z.square() + gaussian.LOG_TWO_PI).sum(-1)
+            log_normal = gaussian.log_standard_normal(z)
             log_weight = log_normal - torch.logaddexp(log_normal, near.log_prob(z)) + math.log(2)
         log_ratio = torch.cat([self.log_ratio(some) for some in z.split(_AT_ONCE)])
         return (log_ratio + log_weight).logsumexp(0) - math.log(samples)
@@ -413,7 +413,7 @@ class RatioPrior(Prior):
         """
         if bool(self.log_constant.isnan()):
             raise RuntimeError("the prior has no normaliser yet; call normalize() after training.")
-        log_normal = -0.5 * (z.square() + gaussian.LOG_TWO_PI).sum(-1)
+        log_normal = gaussian.log_standard_normal(z)
         return log_normal + self.log_ratio(z) - self.log_constant
 
     @torch.no_grad()

@@ -197,7 +197,7 @@ class StandardNormal(Prior):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return ln p(z), ``(..., D) -> (...)``."""
-        return -0.5 * (z.square() + gaussian.LOG_TWO_PI).sum(-1)
+        return gaussian.log_standard_normal(z)
 
     def sample(self, count: int) -> Tensor:
         """Draw ``(count, D)`` codes."""
