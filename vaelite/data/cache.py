@@ -97,11 +97,7 @@ class RealSet:
         """
         if not self.path.exists():
             self.fetch()
-        try:
-            with np.load(self.path, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
-        except Exception:  # bytes at random make the readers raise whatever they like
-            arrays = {}
+        arrays = read_arrays(self.path)
         if not self._is_right(arrays):
             raise DataError(
                 f"{self.path} is damaged or is another data set; get it afresh with: "
@@ -144,6 +140,15 @@ def folder() -> Path:
     """Return the cache folder: ``VAELITE_DATA``, else the user's cache folder."""
     chosen = os.environ.get("VAELITE_DATA")
     return Path(chosen).expanduser() if chosen else pooch.os_cache("vaelite")
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an ``.npz`` file, none where it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except Exception:  # bytes at random make the readers raise whatever they like
+        return {}
 
 
 def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from vaelite.data.cache import DataError, RealSet, arrays_digest, folder
+from vaelite.data.cache import DataError, RealSet, arrays_digest, folder, read_arrays
 from vaelite.data.dataset import Dataset
 
 CLASSES = (
@@ -58,11 +58,7 @@ def load(split: str = "train", sample: bool = False) -> Dataset:
 
 
 def _part(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except Exception:  # bytes at random make the readers raise whatever they like
-        arrays = {}
+    arrays = read_arrays(path)
     if arrays_digest(arrays) != _SAMPLE_DIGEST:
         raise DataError(f"{path} is damaged or is another data set; remove it.")
     return arrays

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from vaelite._validation import check_count
 from vaelite.data.dataset import Dataset
+from vaelite.data.resize import to_uint8
 
 _FULL_INK = 16  # each original pixel counts the inked pixels of a 4 x 4 block
 _TEST_SIZE = 360
@@ -25,14 +26,13 @@ def load(size: int = 8, binary: bool = False, split: str = "all") -> Dataset:
     """
     from sklearn.datasets import load_digits
 
-    if type(size) is not int or size < 1:
-        raise ValueError(f"size must be a positive integer; got {size!r}.")
+    size = check_count("size", size)
     original = load_digits()
     rows = torch.from_numpy(_rows(split, len(original.target)))
     ink = torch.from_numpy(original.images)[rows].float() / _FULL_INK
     return Dataset(
         name="digits",
-        x=_to_uint8(ink, size, binary),
+        x=to_uint8(ink, (size, size), binary),
         labels=torch.from_numpy(original.target)[rows].long(),
         source="real",
         citation="E. Alpaydin and C. Kaynak. Optical Recognition of Handwritten Digits, UCI, 1998.",
@@ -49,14 +49,3 @@ def _rows(split: str, count: int) -> np.ndarray:
     if split not in parts:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(parts)}.")
     return parts[split]
-
-
-def _to_uint8(ink: Tensor, size: int, binary: bool) -> Tensor:
-    """Turn ink in [0, 1], ``(N, 8, 8)``, into uint8 images ``(N, size, size)``."""
-    if ink.shape[-1] != size:
-        ink = torch.nn.functional.interpolate(
-            ink[:, None], (size, size), mode="bilinear", antialias=True
-        )[:, 0]
-    if binary:
-        ink = (ink >= 0.5).float()
-    return (ink * 255).round().clamp(0, 255).to(torch.uint8)
