@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelite import gaussian
-from vaelite._validation import check_count
+from vaelite._validation import check_choice, check_count
 from vaelite.density_ratio import frozen
 from vaelite.nets import MLP, Activation, ConvDecoder, ConvEncoder, evaluated, mlp_trunk
 from vaelite.vae import DataModel, Gaussian, Likelihood, Prior, checked_prior
@@ -206,8 +206,7 @@ class CPVAE(DataModel):
         Raises:
             ValueError: if there is no such part or population.
         """
-        if part not in PARTS:
-            raise ValueError(f"part is {part!r}; it must be one of {', '.join(PARTS)}.")
+        check_choice("part", part, PARTS)
         self._check_population(population)
         if part == "both":
             return self.decode(z, t, population)

@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from vaelite._validation import check_choice
+
 PROFILES = ("quick", "standard", "full")
 
 
@@ -24,8 +26,7 @@ def current() -> str:
         ValueError: if ``VAELITE_PROFILE`` names none of the three profiles.
     """
     name = os.environ.get("VAELITE_PROFILE", "quick")
-    if name not in PROFILES:
-        raise ValueError(f"VAELITE_PROFILE is {name!r}; it must be one of {', '.join(PROFILES)}.")
+    check_choice("VAELITE_PROFILE", name, PROFILES)
     return name
 
 

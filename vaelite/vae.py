@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaelite import gaussian
-from vaelite._validation import check_count
+from vaelite._validation import check_choice, check_count
 from vaelite.nets import MLP, Activation, ConvDecoder, ConvEncoder, GaussianEncoder, as_float
 
 
@@ -151,10 +151,7 @@ class Prior(nn.Module):
     def __init__(self, dim: int, estimator: str = "sampled") -> None:
         super().__init__()
         self.dim = check_count("dim", dim)
-        if estimator not in self.ESTIMATORS:
-            raise ValueError(
-                f"estimator is {estimator!r}; it must be one of {', '.join(self.ESTIMATORS)}."
-            )
+        check_choice("estimator", estimator, self.ESTIMATORS)
         self.estimator = estimator
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -557,8 +554,7 @@ def likelihood_of(likelihood: str | Likelihood, data_shape: tuple[int, ...]) -> 
             f"likelihood must be one of {', '.join(known)}, or an instance such as Gaussian(); "
             f"got {likelihood!r}."
         )
-    if likelihood not in known:
-        raise ValueError(f"likelihood is {likelihood!r}; it must be one of {', '.join(known)}.")
+    check_choice("likelihood", likelihood, known)
     return known[likelihood]()
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from vaelite import profile
+from vaelite._validation import check_choice
 from vaelite.book.chapter import in_notebook
 from vaelite.claims.plan import Plan, Words
 
@@ -239,8 +240,7 @@ def check(
         ClaimError: if the verdict is not ``expect``.
         ValueError: if ``expect`` is no verdict, the evidence is malformed, or a number is not one.
     """
-    if expect not in VERDICTS:
-        raise ValueError(f"expect is {expect!r}; it must be one of {', '.join(VERDICTS)}.")
+    check_choice("expect", expect, VERDICTS)
     found = verdict(evidence, threshold, matters)
     claim = registry().get(id, Claim(id, "", ""))
     if evidence is not None and threshold is not None:

@@ -16,7 +16,7 @@ from numbers import Real
 import numpy as np
 import torch
 
-from vaelite._validation import check_count
+from vaelite._validation import check_choice, check_count, check_seed
 from vaelite.data.dataset import Dataset
 from vaelite.data.groups import Groups
 
@@ -62,10 +62,8 @@ def load(
         raise ValueError(f"probability must be a number from 0 to 1; got {probability!r}.")
     if not isinstance(noise, Real) or not 0 <= noise < math.inf:
         raise ValueError(f"noise must be a number from 0, and finite; got {noise!r}.")
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}.")
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"seed must be an integer from 0; got {seed!r}.")
+    check_choice("split", split, SPLITS)
+    check_seed(seed)
     rows, pixels = (np.random.default_rng([seed, SPLITS.index(split), s]) for s in range(2))
     on = torch.from_numpy(rows.random((count, size)) < probability)
     drawn = torch.from_numpy(pixels.standard_normal((count, size, size), dtype=np.float32))

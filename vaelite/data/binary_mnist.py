@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vaelite._validation import check_choice
 from vaelite.data.cache import DataError, RealSet
 from vaelite.data.dataset import Dataset
 from vaelite.packed import PackedImages
@@ -36,8 +37,7 @@ def load(split: str = "train") -> Dataset:
         ValueError: if there is no such split.
         DataError: if it is not in the cache and cannot be downloaded.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}.")
+    check_choice("split", split, SPLITS)
     bits = torch.from_numpy(REAL.arrays()[split])
     return Dataset(
         name="binary_mnist",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaelite._validation import check_choice
 from vaelite.packed import PackedImages
 
 SOURCES = ("real", "stand-in", "re-rendering")
@@ -40,8 +41,7 @@ class Dataset:
 
     def __post_init__(self):
         """Check that the parts belong together."""
-        if self.source not in SOURCES:
-            raise ValueError(f"source is {self.source!r}; it must be one of {', '.join(SOURCES)}.")
+        check_choice("source", self.source, SOURCES)
         for part in ("labels", "factors"):
             values = getattr(self, part)
             if values is not None and len(values) != len(self.x):

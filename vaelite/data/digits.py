@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from vaelite._validation import check_count
+from vaelite._validation import check_choice, check_count
 from vaelite.data.dataset import Dataset
 from vaelite.data.resize import to_uint8
 
@@ -46,6 +46,5 @@ def _rows(split: str, count: int) -> np.ndarray:
         "train": np.sort(shuffled[_TEST_SIZE:]),
         "test": np.sort(shuffled[:_TEST_SIZE]),
     }
-    if split not in parts:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(parts)}.")
+    check_choice("split", split, parts)
     return parts[split]

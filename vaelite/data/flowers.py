@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelite._validation import check_count
+from vaelite._validation import check_choice, check_count, check_seed
 from vaelite.data.dataset import Dataset
 
 CLASSES = ("sunflower", "daisy", "iris", "daffodil", "pansy")  # the order of the paper's tasks
@@ -59,13 +59,11 @@ def load(
         ValueError: if there is no such split or class, a class is asked for twice, ``size`` or
             ``count`` is not a positive integer, or ``seed`` is not an integer from 0.
     """
-    if split not in COUNTS:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(COUNTS)}.")
+    check_choice("split", split, COUNTS)
     chosen = check_classes(classes, CLASSES)
     size = check_count("size", size)
     count = COUNTS[split] if count is None else check_count("count", count)
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"seed must be an integer from 0; got {seed!r}.")
+    check_seed(seed)
     stream = [seed, list(COUNTS).index(split)]
     return Dataset(
         name="flowers",

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from vaelite._validation import check_count
+from vaelite._validation import check_choice, check_count
 from vaelite.data import flowers
 from vaelite.data.cache import DataError, RealSet
 from vaelite.data.dataset import Dataset
@@ -75,8 +75,7 @@ def _rows(split: str) -> np.ndarray:
     """Return which of a class's photographs are in a split."""
     shuffled = np.random.default_rng(2006).permutation(EACH)
     parts = {"train": shuffled[:TRAIN], "test": shuffled[TRAIN:], "all": shuffled}
-    if split not in parts:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(parts)}.")
+    check_choice("split", split, parts)
     return np.sort(parts[split])
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelite._validation import check_count
+from vaelite._validation import check_choice, check_count, check_seed
 from vaelite.data.dataset import Dataset
 
 FONTS = (
@@ -72,10 +72,8 @@ def load(
             ``seed`` is not an integer from 0, or ``binary`` is asked for with ``clutter``.
     """
     size, count = check_count("size", size), check_count("count", count)
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}.")
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"seed must be an integer from 0; got {seed!r}.")
+    check_choice("split", split, SPLITS)
+    check_seed(seed)
     if binary and clutter:
         raise ValueError("binary is for digits without clutter: colours have no nearer of 0 and 1.")
     draw = _Draws([seed, SPLITS.index(split), int(clutter)], count)

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelite._validation import check_count
+from vaelite._validation import check_choice, check_count, check_seed
 from vaelite.data import digits, mnist
 from vaelite.data.dataset import Dataset
 
@@ -87,8 +87,7 @@ def load(
         DataError: if MNIST is not in the cache and cannot be downloaded.
     """
     _check(split, size, weight, seed)
-    if source not in SOURCES:
-        raise ValueError(f"source is {source!r}; it must be one of {', '.join(SOURCES)}.")
+    check_choice("source", source, SOURCES)
     if count is not None:
         count = check_count("count", count)
     ink, labels = _ink(source, split, size)
@@ -144,16 +143,14 @@ def grass(
 
 
 def _check(split: str, size: int, weight: float, seed: int) -> None:
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}.")
+    check_choice("split", split, SPLITS)
     check_count("size", size)
     narrow = _COLUMNS["test"].stop - _COLUMNS["test"].start
     if size > narrow:
         raise ValueError(f"size must not exceed {narrow}, the width of the test grass; got {size}.")
     if not 0 <= weight <= 1:
         raise ValueError(f"weight must lie between 0 and 1; got {weight}.")
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"seed must be an integer from 0; got {seed!r}.")
+    check_seed(seed)
 
 
 def _stream(seed: int, split: str, purpose: int) -> np.random.Generator:

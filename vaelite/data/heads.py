@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelite._validation import check_count
+from vaelite._validation import check_choice, check_count, check_seed
 from vaelite.data.dataset import Dataset
 
 FACTORS = ("identity", "azimuth", "elevation", "light")
@@ -82,8 +82,7 @@ def load(
             as many positive integers as the design has factors, or ``size``, ``count`` or
             ``lights`` is not positive.
     """
-    if design not in COUNTS:
-        raise ValueError(f"design is {design!r}; it must be one of {', '.join(COUNTS)}.")
+    check_choice("design", design, COUNTS)
     if design == "attributes":
         if counts is not None:
             raise ValueError("counts are for the grids; with attributes give count.")
@@ -122,8 +121,7 @@ def _at_random(
 ) -> Dataset:
     count, lights = check_count("count", count), check_count("lights", lights)
     _check_size(size)
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"seed must be an integer from 0; got {seed!r}.")
+    check_seed(seed)
     # Row after row, so that the first images do not depend on how many there are.
     heads = -(-count // lights)
     drawn = np.random.default_rng(seed).random((heads, len(COUNTS["attributes"]) - 1 + lights))

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from vaelite._validation import check_count
+from vaelite._validation import check_choice, check_count
 from vaelite.data.cache import DataError, RealSet
 from vaelite.data.dataset import Dataset
 from vaelite.data.resize import to_uint8
@@ -44,8 +44,7 @@ def load(split: str = "background", size: int = SIDE) -> Dataset:
         ValueError: if there is no such split, or ``size`` is not a positive integer.
         DataError: if it is not in the cache and cannot be downloaded.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}.")
+    check_choice("split", split, SPLITS)
     size = check_count("size", size)
     arrays = REAL.arrays()
     rows = np.flatnonzero((split == "all") | (arrays["split_eval"] == SPLITS.index(split)))

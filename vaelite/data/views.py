@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaelite._validation import check_count
+from vaelite._validation import check_choice, check_count, check_seed
 from vaelite.data import heads
 from vaelite.data.cache import DataError
 from vaelite.data.dataset import Dataset
@@ -107,12 +107,10 @@ def load(
         raise ValueError(f"subjects must be at most {_HEADS}; got {subjects}.")
     if not isinstance(missing, Real) or not 0 <= missing < 1:
         raise ValueError(f"missing must be a number from 0 to below 1; got {missing!r}.")
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}.")
+    check_choice("split", split, SPLITS)
     if split != "all" and subjects <= HELD_OUT:
         raise ValueError(f"subjects must be more than the {HELD_OUT} held out; got {subjects}.")
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"seed must be an integer from 0; got {seed!r}.")
+    check_seed(seed)
     who, look, place, absent = (np.random.default_rng([seed, stream]) for stream in range(4))
     # Rows of random numbers, so that the first subjects do not depend on how many there are.
     identity = torch.from_numpy(who.permutation(_HEADS)[:subjects])

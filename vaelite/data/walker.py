@@ -26,7 +26,7 @@ from numbers import Real
 import numpy as np
 import torch
 
-from vaelite._validation import check_count
+from vaelite._validation import check_count, check_seed
 from vaelite.data.motion import Motion, check_trials, collect
 from vaelite.data.skeleton import ANGLES, Bone, Skeleton
 
@@ -77,8 +77,7 @@ def load(
     frames = check_count("frames", frames)
     if not isinstance(noise, Real) or not 0 <= noise < math.inf:
         raise ValueError(f"noise must be a number from 0, and finite; got {noise!r}.")
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"seed must be an integer from 0; got {seed!r}.")
+    check_seed(seed)
     walks = {trial: _walk(trial, frames, noise, seed) for trial in {*trials, *(scale_by or ())}}
     phase = np.concatenate([walks[trial][1] for trial in trials])
     percent = (phase / (2 * math.pi) % 1 * 100).astype(np.int64)
