@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stacks import assert_stacked_as_alone
 from torch.distributions import Categorical as Classes
 from torch.distributions import Independent, MixtureSameFamily, MultivariateNormal, Normal
 
@@ -24,7 +25,7 @@ from vaelite.factvae import (
     group_lasso_prox,
 )
 from vaelite.metrics import log_marginal_likelihood
-from vaelite.training import fit, fit_seeds
+from vaelite.training import fit
 from vaelite.vae import Bernoulli, Gaussian
 
 SIZES, K, N = (4, 2, 3), 2, 40
@@ -347,17 +348,11 @@ def test_weights_prior_counts_once_for_all_data():
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_model_is_trained_alone_and_stacked_alike(kind):
     batch = tuple(p.double() if p.is_floating_point() else p for p in data(whole=kind is OIVAE))
-    options = {"steps": 6, "batch_size": 10, "lr": 1e-3, "progress": False}
 
     def build(seed):
         return make(kind, seed, sparsity=0.2).double()
 
-    stacked, _ = fit_seeds(build, batch, [3, 4], **options)
-    for seed, other in zip((3, 4), stacked, strict=True):
-        model = build(seed)
-        fit(model, batch, seed=seed, **options)
-        for name, tensor in model.state_dict().items():
-            torch.testing.assert_close(tensor, other.state_dict()[name], atol=1e-9, rtol=1e-7)
+    assert_stacked_as_alone(build, batch, steps=6, batch_size=10, lr=1e-3)
 
 
 # Groups of different kinds.

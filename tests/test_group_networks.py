@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from stacks import assert_stacked_as_alone
 from torch import nn
 
 from vaelite.factvae import (
@@ -17,7 +18,7 @@ from vaelite.factvae import (
     JMVAEPlus,
 )
 from vaelite.metrics import log_marginal_likelihood
-from vaelite.training import fit, fit_seeds
+from vaelite.training import fit
 
 G, SHAPE, H, P, K, WIDTH = 3, (2, 16, 32), 5, 4, 6, 3
 SIZE = math.prod(SHAPE)
@@ -167,17 +168,11 @@ def test_every_model_takes_them_and_learns(kind):
 
 def test_models_in_a_stack_are_what_they_are_alone():
     given = tuple(x.double() if x.is_floating_point() else x for x in batch(20))
-    options = {"steps": 4, "batch_size": 8, "lr": 1e-3, "progress": False}
 
     def build(seed):
         return make(seed=seed, sparsity=0.2).double()
 
-    stacked, _ = fit_seeds(build, given, [3, 4], **options)
-    for seed, other in zip((3, 4), stacked, strict=True):
-        model = build(seed)
-        fit(model, given, seed=seed, **options)
-        for name, tensor in model.state_dict().items():
-            torch.testing.assert_close(tensor, other.state_dict()[name], atol=1e-9, rtol=1e-7)
+    assert_stacked_as_alone(build, given, steps=4, batch_size=8, lr=1e-3)
 
 
 def test_the_prior_on_weights_counts_those_of_given_networks():

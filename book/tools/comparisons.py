@@ -126,8 +126,8 @@ def mean(name: str, method: str, key: str, digits: str) -> str:
     results = experiments.load_results(name, "standard")
     method, *rest = method.split(",")
     parameters = (entry.split("=") for entry in rest)
-    at = {"method": method.replace("_", " ")} | {key: int(value) for key, value in parameters}
-    found = values(results, at, key)
+    where = {"method": method.replace("_", " ")} | {name: int(value) for name, value in parameters}
+    found = values(results, where, key)
     return Estimate(found).text(int(digits), "", "seeds", signed=False)
 
 

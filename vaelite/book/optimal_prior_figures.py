@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -261,18 +262,23 @@ def search(steps: np.ndarray, gaps: np.ndarray, means: float, clusters: float) -
     fig, ax = figures.subplots(height=2.7)
     ax.plot(steps, gaps, color=figures.BLUE)
     for level, name in ((means, "simple prior's best"), (clusters, "optimal prior's best")):
-        ax.axhline(level, color=figures.GREY, lw=1.4, ls="--")
-        ax.annotate(
-            name,
-            (1, level),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="right",
-            fontsize=11,
-        )
+        _level(ax, level, name)
     ax.set(xlabel="step", ylabel="$b_2 - b_1$", ylim=(0, means + 0.3))
     return fig
+
+
+def _level(ax: Axes, level: float, name: str) -> None:
+    """Draw a dashed line across, its name above its right end."""
+    ax.axhline(level, color=figures.GREY, lw=1.4, ls="--")
+    ax.annotate(
+        name,
+        (1, level),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="right",
+        fontsize=11,
+    )
 
 
 def planes(codes: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence, kept: Sequence):
@@ -308,16 +314,7 @@ def pull(errors: np.ndarray, capped: np.ndarray, pulled: np.ndarray, entropy: fl
     fig, ax = figures.subplots(height=2.7)
     ax.plot(errors, pulled, color=figures.BLUE, label="simple prior: task + misfit")
     ax.plot(errors, capped, color=TASK, label="optimal prior: task")
-    ax.axhline(entropy, color=figures.GREY, lw=1.4, ls="--")
-    ax.annotate(
-        "entropy of the task",
-        (1, entropy),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="right",
-        fontsize=11,
-    )
+    _level(ax, entropy, "entropy of the task")
     ax.set(xlabel="error of $b_2 - b_1$", ylabel="nats", xlim=(0, errors[-1]), ylim=(0, None))
     ax.legend(fontsize=11, loc="upper left")
     return fig
