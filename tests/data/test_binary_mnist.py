@@ -79,18 +79,6 @@ def test_other_pixels_are_another_data_set(put, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == set(map(original, COUNTS))
 
 
-def test_nothing_there_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAELITE_DATA", str(tmp_path))
-    nowhere = dataclasses.replace(binary_mnist.REAL, mirrors=lambda: [])
-    monkeypatch.setattr(binary_mnist, "REAL", nowhere)
-    message = (
-        r"put binarized_mnist_packbits\.npz .*or the original binarized_mnist_train\.amat, into"
-    )
-    with pytest.raises(DataError, match=message) as error:
-        data.load("binary_mnist")
-    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
-
-
 def test_a_damaged_cache_names_the_remedy(put):
     put()
     data.load("binary_mnist")

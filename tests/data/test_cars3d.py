@@ -106,13 +106,6 @@ def test_a_broken_archive(put, tmp_path, monkeypatch):
         data.load("cars3d")
 
 
-def test_nothing_there_is_one_sentence(put, tmp_path):
-    with pytest.raises(DataError, match=f"put cars3d.npz .*or the original {ORIGINAL}") as error:
-        data.load("cars3d")
-    assert "\n" not in str(error.value)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_the_real_thing():
     if not cars3d.REAL.path.exists():
         pytest.skip("Cars3D is not in the cache")

@@ -94,13 +94,6 @@ def test_a_damaged_part_is_refused(folder):
         data.load("dsprites")
 
 
-def test_nothing_there_is_one_sentence(folder):
-    with pytest.raises(DataError, match=f"put dsprites.npz .*or the original {ORIGINAL}") as error:
-        data.load("dsprites")
-    assert "\n" not in str(error.value)
-    assert list(folder.iterdir()) == []
-
-
 def test_an_own_file_with_another_checksum_is_not_used(folder):
     (folder / ORIGINAL).write_bytes(b"something else")
     with pytest.raises(DataError, match=f"{ORIGINAL} in the cache has the wrong checksum"):

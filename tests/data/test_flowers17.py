@@ -132,14 +132,6 @@ def test_a_cached_file_that_is_something_else_is_refused(put, tmp_path):
     assert len(data.load("flowers17")) == 17 * TRAIN
 
 
-def test_nothing_there_is_one_sentence(put, tmp_path):
-    with pytest.raises(
-        DataError, match=f"put flowers17_64x64.npz .*or the original {ORIGINAL}"
-    ) as error:
-        data.load("flowers17")
-    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -155,15 +155,6 @@ def test_an_archive_that_is_no_archive(put, tmp_path, monkeypatch):
         data.load("omniglot")
 
 
-def test_nothing_there_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAELITE_DATA", str(tmp_path))
-    monkeypatch.setattr(omniglot, "REAL", dataclasses.replace(omniglot.REAL, mirrors=lambda: []))
-    message = r"put omniglot_28x28\.npz .*or the original images_background\.zip, into"
-    with pytest.raises(DataError, match=message) as error:
-        data.load("omniglot")
-    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
-
-
 def test_torchvision_still_names_the_same_files():
     from torchvision.datasets import Omniglot
 

@@ -1,10 +1,13 @@
+import dataclasses
+import re
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
 from vaelite import data
-from vaelite.data import Dataset
+from vaelite.data import DataError, Dataset
 
 
 def test_names():
@@ -27,6 +30,27 @@ def test_an_unknown_option_names_the_known_ones():
     message = "digits has no option 'sise'; it takes size, binary, split"
     with pytest.raises(ValueError, match=message):
         data.load("digits", sise=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "original"),
+    [
+        ("binary_mnist", "binarized_mnist_packbits", "binarized_mnist_train.amat, into"),
+        ("cars3d", "cars3d", "nips2015-analogy-data.tar.gz"),
+        ("dsprites", "dsprites", "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"),
+        ("flowers17", "flowers17_64x64", "17flowers.tgz"),
+        ("omniglot", "omniglot_28x28", "images_background.zip, into"),
+        ("usps", "usps", "usps.bz2"),
+    ],
+)
+def test_a_real_set_that_is_nowhere_is_one_sentence(name, file, original, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAELITE_DATA", str(tmp_path))
+    nowhere = dataclasses.replace(data.real_set(name), mirrors=lambda: [])
+    monkeypatch.setattr(f"vaelite.data.{name}.REAL", nowhere)
+    message = rf"put {re.escape(file)}\.npz .*or the original {re.escape(original)}"
+    with pytest.raises(DataError, match=message) as error:
+        data.load(name)
+    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
 
 
 def test_digits_are_scaled_to_the_whole_range():

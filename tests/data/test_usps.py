@@ -98,14 +98,6 @@ def test_binary_and_size(put):
     torch.testing.assert_close(large.images().mean((1, 2)), expected, atol=0.02, rtol=0)
 
 
-def test_nothing_there_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAELITE_DATA", str(tmp_path))
-    monkeypatch.setattr(usps, "REAL", dataclasses.replace(usps.REAL, mirrors=lambda: []))
-    with pytest.raises(DataError, match=r"put usps\.npz .*or the original usps\.bz2") as error:
-        data.load("usps")
-    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
-
-
 def test_torchvision_still_names_the_same_files():
     from torchvision.datasets import USPS
 
