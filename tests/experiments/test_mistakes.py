@@ -31,7 +31,7 @@ from vaelite import (
 )
 from vaelite.disentangle import BetaTCVAE, FactorVAE
 from vaelite.distributions import lp_nested
-from vaelite.experiments import anchors, checks, comparison, get
+from vaelite.experiments import anchors, checks, comparison, get, networks
 from vaelite.experiments.factvae import bars, mocap
 from vaelite.experiments.factvae import common as aspects
 from vaelite.experiments.factvae import heads as seven_views
@@ -294,11 +294,11 @@ CODE = {
     ),
     "seeds are shuffled in training": (
         trace_of("isa_sprites", BETA_VAE | ONE),
-        wrapped(common, "fit_seeds", in_order_of_the_group_backwards),
+        wrapped(networks, "fit_seeds", in_order_of_the_group_backwards),
     ),
     "the step size is doubled": (
         trace_of("isa_heads_again", BETA_VAE | ONE),
-        wrapped(common, "fit_seeds", doubled_step_size),
+        wrapped(networks, "fit_seeds", doubled_step_size),
     ),
     "other positions are drawn": (
         trace_of("isa_sprites_deep", BETA_VAE),

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from vaelite.profile import seed
-from vaelite.training import History, fit
+from vaelite.training import History, fit, fit_seeds
 
 
 def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -96,3 +96,39 @@ def fit_each(
         models.append(model)
         histories.append(history)
     return models, histories
+
+
+def fit_together(
+    group: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    make_model: Callable[[Mapping, Mapping], nn.Module],
+    data: Any,
+    checkpoint: str | os.PathLike | None = None,
+) -> tuple[list[nn.Module], list[History]]:
+    """Train the models of trials that differ in the seed alone, in one stack.
+
+    A model trained in another group, or alone, is the same up to rounding; over thousands of steps
+    rounding grows, so a model that must be the stored one is trained with its whole group.
+
+    Args:
+        group: the trials.
+        settings: those of the profile.
+        make_model: builds a trial's model, from torch's global generator.
+        data: what all of them are trained on.
+        checkpoint: a file to save to, and to go on from where it exists.
+
+    Returns:
+        Models and histories, in the order of the trials.
+    """
+    return fit_seeds(
+        lambda one_seed: make_model(group[0], settings),
+        data,
+        [trial["seed"] for trial in group],
+        steps=settings["steps"],
+        batch_size=settings["batch_size"],
+        lr=settings["lr"],
+        device=device(),
+        progress=False,
+        checkpoint=checkpoint,
+        resume=checkpoint is not None,
+    )

@@ -38,10 +38,10 @@ from vaelite import data as data_sets
 from vaelite.batches import Unpaired
 from vaelite.cpvae import CPVAE, objective_terms
 from vaelite.data import Dataset
-from vaelite.experiments.networks import check_method, device
+from vaelite.experiments.networks import check_method, device, fit_together
 from vaelite.experiments.probes import read_off
 from vaelite.profile import seed
-from vaelite.training import History, fit_seeds
+from vaelite.training import History
 from vaelite.vae import Gaussian
 
 METHODS = ["structure", "cpvae"]
@@ -123,18 +123,8 @@ def train(
     """Train the models of trials that differ in the seed alone."""
     heads = dataset("train", settings)
     x = heads.x.flatten(1)
-    return fit_seeds(
-        lambda one_seed: make_model(group[0], settings),
-        Unpaired(x[heads.labels == 0], x[heads.labels == 1]),
-        [trial["seed"] for trial in group],
-        steps=settings["steps"],
-        batch_size=settings["batch_size"],
-        lr=settings["lr"],
-        device=device(),
-        progress=False,
-        checkpoint=checkpoint,
-        resume=checkpoint is not None,
-    )
+    populations = Unpaired(x[heads.labels == 0], x[heads.labels == 1])
+    return fit_together(group, settings, make_model, populations, checkpoint)
 
 
 def dataset(split: str, settings: Mapping[str, Any]) -> Dataset:

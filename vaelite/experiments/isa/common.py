@@ -51,7 +51,7 @@ from torch import Tensor, nn
 from vaelite import data
 from vaelite.data import Dataset
 from vaelite.disentangle import BetaTCVAE, FactorVAE
-from vaelite.experiments.networks import device
+from vaelite.experiments.networks import device, fit_together
 from vaelite.isa import ISAPrior
 from vaelite.metrics import (
     active_latents,
@@ -60,7 +60,7 @@ from vaelite.metrics import (
 )
 from vaelite.nets import MLP, GaussianEncoder
 from vaelite.profile import seed
-from vaelite.training import History, fit_seeds
+from vaelite.training import History
 from vaelite.vae import VAE
 
 WITHOUT_SCORE = " without score"
@@ -107,32 +107,10 @@ def train(
     settings: Mapping[str, Any],
     checkpoint: str | os.PathLike | None = None,
 ) -> tuple[list[VAE], list[History]]:
-    """Train the models of trials that differ in the seed alone.
-
-    A model trained in another group, or alone, is the same up to rounding; over thousands of steps
-    rounding grows, so a model that must be the stored one is trained with its whole group.
-
-    Args:
-        group: the trials.
-        settings: those of the profile.
-        checkpoint: a file to save to, and to go on from where it exists.
-
-    Returns:
-        Models and histories, in the order of the trials.
-    """
+    """Train the models of trials that differ in the seed alone."""
     images = dataset(settings).x
-    return fit_seeds(
-        lambda one_seed: make_model(group[0], settings),
-        images.flatten(1) if isinstance(images, Tensor) else images,
-        [trial["seed"] for trial in group],
-        steps=settings["steps"],
-        batch_size=settings["batch_size"],
-        lr=settings["lr"],
-        device=images.device,
-        progress=False,
-        checkpoint=checkpoint,
-        resume=checkpoint is not None,
-    )
+    flat = images.flatten(1) if isinstance(images, Tensor) else images
+    return fit_together(group, settings, make_model, flat, checkpoint)
 
 
 def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> VAE:

@@ -30,12 +30,11 @@ from torch import nn
 
 from vaelite import data
 from vaelite.experiments.isa.common import matched_scale
-from vaelite.experiments.networks import device
+from vaelite.experiments.networks import device, fit_together
 from vaelite.isa import ISAPrior
 from vaelite.metrics import mutual_information_gap_from_posterior
 from vaelite.nets import MLP, GaussianEncoder
 from vaelite.profile import seed
-from vaelite.training import fit_seeds
 from vaelite.vae import VAE
 
 COMMON = {"size": 16, "hidden": 64, "batch_size": 64, "lr": 2e-3, "mig_samples": 500}
@@ -85,18 +84,7 @@ def trials(settings):
 def train(group, settings, checkpoint=None):
     """Train the seeds of one prior together."""
     dataset = positions_only(settings["size"], device())
-    return fit_seeds(
-        lambda one_seed: make_model(group[0], settings),
-        dataset.x.flatten(1),
-        [trial["seed"] for trial in group],
-        steps=settings["steps"],
-        batch_size=settings["batch_size"],
-        lr=settings["lr"],
-        device=dataset.x.device,
-        progress=False,
-        checkpoint=checkpoint,
-        resume=checkpoint is not None,
-    )
+    return fit_together(group, settings, make_model, dataset.x.flatten(1), checkpoint)
 
 
 def make_model(trial, settings):
