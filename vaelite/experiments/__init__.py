@@ -1,7 +1,7 @@
 """Experiments: what takes longer than a chapter may, run trial by trial, resumable.
 
-:mod:`.runner` says how an experiment is written and runs it, :mod:`.results` keeps what was
-measured, :mod:`.statistics` and :mod:`.comparison` say what follows.
+:mod:`.runner` says how an experiment is written and runs it, :mod:`.networks` trains models,
+:mod:`.results` keeps what was measured, :mod:`.statistics` and :mod:`.comparison` say what follows.
 """
 
 from vaelite.experiments.catalogue import names

@@ -41,10 +41,11 @@ An experiment is one module (:mod:`vaelite.experiments.catalogue`).  It defines 
         """Return what is kept of the training itself; may be left out."""
 
 ``train`` is given consecutive trials, at most ``settings["at_once"]`` of them (one where it is not
-set), and trains them for ``settings["steps"]`` steps, usually by
-:func:`vaelite.training.fit_seeds`.  A trial's seconds are its share of the group's.  ``checkpoint``
-is a file to save to, and to go on from where it exists, or None; its name holds a digest of the
-group's trials, settings, code and versions, so that another group's is never opened.
+set), and trains them for ``settings["steps"]`` steps, usually by ``fit_together`` or ``fit_each``
+of :mod:`vaelite.experiments.networks`.  A trial's seconds are its share of the group's.
+``checkpoint`` is a file to save to, and to go on from where it exists, or None; its name holds a
+digest of the group's trials, settings, code and versions, so that another group's is never
+opened.
 
 **The rules** that make a stored number worth something:
 
