@@ -19,6 +19,7 @@ _PACKAGE = Path(__file__).parent
 _IGNORED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
+@cache  # by the text: of two experiments, most modules are the same
 def source_digest(source: str) -> str:
     """Return the SHA-256 digest of the meaning of Python source (see the module's docstring).
 
@@ -78,17 +79,22 @@ def _read(name: str) -> str:
 def _imports(name: str) -> set[str]:
     """Return the dotted names that a module may import, and the packages that contain them."""
     package = name if _modules()[name].name == "__init__.py" else name.rpartition(".")[0]
-    found = {name}
-    for node in ast.walk(ast.parse(_read(name))):
+    return _imported(_read(name), package) - {name}
+
+
+@cache
+def _imported(source: str, package: str) -> frozenset[str]:
+    found = set()
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             module = resolve_name("." * node.level + (node.module or ""), package)
             found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
-    for dotted in list(found):
+    for dotted in [*found, package]:
         parts = dotted.split(".")
-        found |= {".".join(parts[:end]) for end in range(1, len(parts))}
-    return found - {name}
+        found |= {".".join(parts[:end]) for end in range(1, len(parts) + 1)}
+    return frozenset(found)
 
 
 def _canonical(node: ast.AST) -> str:
