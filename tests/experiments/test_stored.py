@@ -21,7 +21,8 @@ STORED = [
     for chosen in profile.PROFILES
     if (FOLDER / f"{name}.{chosen}.json").exists()
 ]
-every_stored = pytest.mark.parametrize(("name", "chosen"), STORED)
+# All tests of one experiment in turn, so that its data are drawn once.
+every_stored = pytest.mark.parametrize(("name", "chosen"), STORED, scope="module")
 
 
 @cache
