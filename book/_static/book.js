@@ -78,22 +78,30 @@
     }
   };
 
-  // An equation that is wider than the page breaks where its author wrote \hspace{0pt}; if that is
-  // not enough, its number moves below it.
+  // MathJax centres an equation between two margins for its number.  One that needs the left margin
+  // takes it; one that is wider still breaks where its author wrote \hspace{0pt}; and if that is not
+  // enough, its number moves below it.
   const BREAK = /\\hspace\{0pt\}\s*/g, TAG = /\\tag\{([^{}]*)\}/g;
-  const LINE = "\\\\ &\\quad {}";
-  const broken = (tex) => {
+  const broken = (tex, only) => {
     if (!tex.match(BREAK)) return tex;
-    if (/\\begin\{(align|aligned|alignat|split)\*?\}/.test(tex)) return tex.replace(BREAK, LINE);
+    let place = 0;
+    const lines = (part) => part.replace(BREAK, () => (only === undefined || only === place++ ? "\\\\ &\\quad {}" : ""));
+    if (/\\begin\{(align|aligned|alignat|split)\*?\}/.test(tex)) return lines(tex);
     return tex.replace(/(\\begin\{equation\*?\})([^]*?)((?:\\tag\{[^{}]*\}\s*)?\\end\{equation\*?\})/, (all, open, body, close) =>
-      `${open}\\begin{aligned}&${body.replace(BREAK, LINE)}\\end{aligned}${close}`)
+      `${open}\\begin{aligned}&${lines(body)}\\end{aligned}${close}`)
       .replace(/^(\s*\\\[)([^]*)(\\\]\s*)$/, (all, open, body, close) =>
-        body.match(BREAK) ? `${open}\\begin{aligned}&${body.replace(BREAK, LINE)}\\end{aligned}${close}` : all);
+        body.match(BREAK) ? `${open}\\begin{aligned}&${lines(body)}\\end{aligned}${close}` : all);
   };
-  const below = (tex, box) => {
+  // Where there is room, one break is tried before all of them: the first line as long as it can be.
+  const versions = (tex) => {
+    const places = innerWidth > 640 ? [...Array((tex.match(BREAK) ?? []).length).keys()].reverse() : [];
+    return new Set([tex, ...places.map((place) => broken(tex, place)), broken(tex)]);
+  };
+  const apart = (tex, box) => {
     const numbers = [...tex.matchAll(TAG)];
     if (numbers.length !== 1) return tex;
     box.dataset.number = `(${numbers[0][1]})`;
+    box.dataset.fit = "beside";
     return tex.replace(TAG, "").replace("\\begin{equation}", "\\begin{equation*}").replace("\\end{equation}", "\\end{equation*}")
       .replace("\\begin{align}", "\\begin{align*}").replace("\\end{align}", "\\end{align*}");
   };
@@ -121,10 +129,18 @@
         delete box.dataset.number;
         await set(box, tex);
       }
-      if (!overflows(box)) continue;
-      box.dataset.fit = "broken";
-      if (broken(tex) !== tex) await set(box, broken(tex));
-      if (overflows(box)) await set(box, below(broken(tex), box));
+      for (const lines of versions(tex)) {
+        if (lines !== tex) {
+          delete box.dataset.number;
+          box.dataset.fit = "broken";
+          await set(box, lines);
+        }
+        if (!overflows(box)) break;
+        const bare = apart(lines, box);
+        if (bare !== lines) await set(box, bare);
+        if (!overflows(box)) break;
+      }
+      if (overflows(box)) box.dataset.fit = "below";
     }
   };
   // A full stop stays with its formula: a browser would break the line between the two.
@@ -146,8 +162,7 @@
     const tooThin = (table) => [...table.rows].some((row) => row.cells.length > 2 && row.offsetHeight > 240);
     for (const box of document.querySelectorAll(".pst-scrollable-table-container, .table-box")) {
       const table = box.querySelector("table");
-      // A long table is for looking things up: it scrolls.
-      if (!table || table.classList.contains("dense") || table.rows.length > 15) continue;
+      if (!table || table.classList.contains("dense")) continue;
       if (table.dataset.narrowed) {
         table.classList.remove("small", "stacks");
         delete table.dataset.narrowed;
@@ -155,7 +170,8 @@
       if (innerWidth > 640 || !(tooWide(box) || tooThin(table))) continue;
       table.dataset.narrowed = "yes";
       table.classList.add("small");
-      if (!(tooWide(box) || tooThin(table))) continue;
+      // A long table is for looking things up: it stays one, and scrolls.
+      if (table.rows.length > 15 || !(tooWide(box) || tooThin(table))) continue;
       const names = [...table.querySelectorAll("thead th")].map(cell => cell.textContent.trim());
       for (const row of table.tBodies[0]?.rows ?? []) {
         [...row.cells].forEach((cell, k) => { cell.dataset.label = names[k] ?? ""; });
@@ -169,14 +185,18 @@
     for (const box of document.querySelectorAll(".pst-scrollable-table-container, .table-box")) reachable(box, "Table");
     for (const formula of document.querySelectorAll("span.math mjx-container")) {
       formula.classList.remove("wide");
+      formula.style.fontSize = "";
       // A table that scrolls shows its formulas whole; elsewhere the nearest block gives the room
       // (a paragraph in a card is inline, and has no width of its own).
       if (formula.closest("td") && !formula.closest("table.stacks")) continue;
       const blocks = "p, li, td, dd, div, figcaption";
       let room = formula.closest(blocks);
       while (getComputedStyle(room).display === "inline") room = room.parentElement.closest(blocks);
-      if (formula.getBoundingClientRect().width <= room.clientWidth) continue;
-      formula.classList.add("wide");
+      const size = room.clientWidth / formula.getBoundingClientRect().width;
+      if (size >= 1) continue;
+      // A little too wide: a little smaller.  Much too wide: it scrolls.
+      if (size > 0.7) formula.style.fontSize = `${Math.floor(98 * size)}%`;
+      else formula.classList.add("wide");
       reachable(formula, "Formula");
     }
     for (const box of document.querySelectorAll("div.math")) reachable(box, "Equation");

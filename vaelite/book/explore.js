@@ -351,7 +351,7 @@
       const first = values ? 0 : table.offset + row(table, state) * height * width * channels;
       for (let i = 0; i < pixels.data.length; i++) {
         const at = channels * (i >> 2) + i % 4 % channels;
-        pixels.data[i] = i % 4 === 3 ? 255 : values ? 255 * values[at] : bytes.getUint8(first + at);
+        pixels.data[i] = i % 4 === 3 && channels < 4 ? 255 : values ? 255 * values[at] : bytes.getUint8(first + at);
       }
       const canvas = element("canvas", { width, height });
       canvas.getContext("2d").putImageData(pixels, 0, 0);

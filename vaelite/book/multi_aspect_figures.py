@@ -239,7 +239,8 @@ def patterns(
         for g, k in np.argwhere(values == 0):
             ax.plot(k, g, "x", color=figures.GREY, ms=4, mew=1.2)
         ax.set_title(title, fontsize=12)
-        ax.set(xticks=range(values.shape[1]), xticklabels=range(1, values.shape[1] + 1))
+        labelled = range(0, values.shape[1], 1 if values.shape[1] <= 8 else 2)
+        ax.set(xticks=labelled, xticklabels=[latent + 1 for latent in labelled])
         ax.set(yticks=range(len(groups)), yticklabels=groups, xlabel="latent")
         ax.tick_params(which="both", length=0)
     return fig

@@ -109,12 +109,10 @@ def stack_panel(line: Line, optimal: Any, top: float = 1.8) -> Panel:
     first = line.data_information
     second = first + line.task_information
     third = second + line.marginal_kl
-    white, blue, orange, grey = (
-        np.array(to_rgb(c))[None, None] for c in ("white", DATA, TASK, "#9a9a9a")
-    )
-    last = grey * (1 - optimal) + np.array(to_rgb("#e4e4e4"))[None, None] * optimal
+    blue, orange, grey = (np.array([*to_rgb(c), 1.0])[None, None] for c in (DATA, TASK, "#9a9a9a"))
+    last = grey * (1 - 0.75 * optimal * np.array([0.0, 0, 0, 1]))  # empty: a shadow of the block
     blocks = np.where(
-        at < first, blue, np.where(at < second, orange, np.where(at < third, last, white))
+        at < first, blue, np.where(at < second, orange, np.where(at < third, last, 0 * grey))
     )
     paid = second + (1 - optimal) * line.marginal_kl
     return Panel(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,9 @@ from PIL import Image
 
 from vaelite.book import figures
 from vaelite.book.live import Expression, value_of, written
+
+# A hyphen that stands for a minus, as Python's formats write it.
+_HYPHEN = re.compile(r"(?<![\w.)\]])-(?=\d|\.\d|inf\b)")
 
 
 @dataclass(eq=False)
@@ -122,9 +126,9 @@ class Panel:
         curves: lines.
         points: dots; up to 12 are drawn large and above the curves, more of them small and below.
         bars: bars, below everything else.
-        image: ``(H, W)`` grey or ``(H, W, 3)`` colour, row 0 at the top: uint8, or floating point
-            from 0 (black) to 1 (white), clipped.  Alone it fills the panel; under curves or points
-            it fills the axes from limit to limit.
+        image: ``(H, W)`` grey, ``(H, W, 3)`` colour or ``(H, W, 4)`` colour with opacity, row 0 at
+            the top: uint8, or floating point from 0 (black) to 1 (white), clipped.  Alone it fills
+            the panel; under curves or points it fills the axes from limit to limit.
         title: a line above the panel.
         text: a line below it that may change with the controls: the place for numbers.
         xlabel: what the horizontal axis shows.
@@ -163,7 +167,7 @@ class Panel:
                 raise TypeError(f"{name} must be a list of {kind.__name__}; got {marks!r}.")
         if not isinstance(self.bars, Bars | None):
             raise TypeError(f"bars must be Bars; got {self.bars!r}.")
-        self.text = str(self.text)
+        self.text = _HYPHEN.sub("\u2212", str(self.text))
         if self.image is not None:
             self.image = _intensities(self.image)
         if self.image is None and not self.marks:
@@ -293,8 +297,8 @@ def _intensities(image: Any) -> np.ndarray | Expression:
     floating = isinstance(image, Expression) or np.issubdtype(image.dtype, np.floating)
     if not floating and image.dtype != np.uint8:
         raise TypeError(f"image must be uint8 or floating point; got {image.dtype}.")
-    if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
-        raise ValueError(f"image must be (H, W) or (H, W, 3); got {image.shape}.")
+    if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
+        raise ValueError(f"image must be (H, W), (H, W, 3) or (H, W, 4); got {image.shape}.")
     if isinstance(image, Expression) or not floating:
         return image
     if np.isnan(image).any():

@@ -498,7 +498,7 @@ def _forest_panel(ax: Axes, panel: Sequence[Finding]) -> None:
     quantity = spoken.quantities[plan.quantity]
     for place, finding in enumerate(panel):
         plan, (marker, colour) = finding.claim.plan, _MARKS[finding.verdict]
-        rows = [place - 0.5, place + 0.5]
+        rows = [place + 0.1, place + 0.5]  # below the label, which nothing crosses
         if plan.matters is not None:
             across = [plan.threshold - plan.matters, plan.threshold + plan.matters]
             ax.fill_between(across, *rows, color=_SHADE, lw=0, zorder=0)
