@@ -95,7 +95,7 @@ def unpacked(packed):
         return np.where(codes == 65535, np.nan, table["low"] + table["step"] * codes)
 
     def image(table):
-        channels = (3,) if table["channels"] == 3 else ()
+        channels = (table["channels"],) if table["channels"] > 1 else ()
         return rows(table, "u1", (table["height"], table["width"], *channels))
 
     return [
@@ -134,12 +134,24 @@ def test_real_numbers_survive_packing_up_to_quantisation(table, data):
     np.testing.assert_allclose(x, np.arange(table.shape[1]), atol=table.shape[1] / 65534)
 
 
-@pytest.mark.parametrize("shape", [(3, 5), (2, 4, 3)])
+@pytest.mark.parametrize("shape", [(3, 5), (2, 4, 3), (5, 2, 4)])
 def test_images_survive_packing_exactly(shape):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, *shape), dtype=np.uint8)
     (panel,) = unpacked(pack([[Panel(image=image)] for image in images]))
     assert np.array_equal(panel["image"], images)
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("ELBO -3.245, at best -.5", "ELBO −3.245, at best −.5"),
+        ("between [-2, -inf]", "between [−2, −inf]"),
+        ("ISA-VAE, p-2, x) -1, seeds 1-3", "ISA-VAE, p-2, x) −1, seeds 1-3"),
+    ],
+)
+def test_a_hyphen_before_a_number_becomes_a_minus(typed, shown):
+    assert Panel(image=np.zeros((1, 2)), text=typed).text == shown
 
 
 def test_frames_are_numbered_with_the_last_control_fastest():

@@ -151,6 +151,23 @@ def test_the_pictures_show_the_numbers(open_page):
     assert page.locator("canvas").evaluate(middle) == [200, 200, 200, 255]
 
 
+def test_where_an_image_is_clear_the_page_shows_through(open_page):
+    ground = "canvas => [...canvas.getContext('2d').getImageData(0, 0, 1, 1).data]"
+
+    def half(k):
+        return Panel(image=np.array([[[213, 94, 0, 255 * k]]], np.uint8))
+
+    controls = {"k": Control([0, 1], "opacity", start=0)}
+    frames = evaluate(half, controls)
+    page = open_page(page_of(to_html(frames, controls, "Orange.", 100, draw(frames[0], 100))))
+    middle = ground.replace("(0, 0,", "(canvas.width / 2, canvas.height / 2,")
+    pictures(page)
+    canvas = page.locator("canvas")
+    assert canvas.evaluate(middle) == canvas.evaluate(ground)
+    page.get_by_role("radio", name="1", exact=True).check()
+    assert canvas.evaluate(middle) == [213, 94, 0, 255]
+
+
 def test_equal_figures_on_a_page_are_independent(open_page, figure):
     page = open_page(page_of(figure, figure))
     first, second = pictures(page, 0), pictures(page, 1)

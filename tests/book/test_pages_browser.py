@@ -71,30 +71,33 @@ BREAKABLE = r"""<div class="math"><span class="eqno">(1)</span>\[\begin{equation
 a = bcdefghijklmnopqrst \hspace{0pt} + xyzabcdefghijklm \tag{5.1}
 \end{equation}\]</div>
 <div class="math">\[\begin{equation}
-a = \rule{215px}{1ex} \tag{5.2}
+a = \rule{300px}{1ex} \tag{5.2}
 \end{equation}\]</div>
-<div class="math">\[\begin{equation} a = b \tag{5.3}\end{equation}\]</div>"""
+<div class="math">\[\begin{equation} a = b \tag{5.3}\end{equation}\]</div>
+<div class="math">\[\begin{equation}
+a = \rule{240px}{1ex} \tag{5.4}
+\end{equation}\]</div>"""
 
 
 def test_equations_break_where_they_must_and_stand_unbroken_where_they_can(html, open_page):
     static = (html / "_static").as_uri()
     page = open_page(
-        f'<style>div.math {{ overflow-x: auto }}</style><script src="{static}/book.js"></script>'
+        f'<link rel="stylesheet" href="{static}/book.css"><script src="{static}/book.js"></script>'
         f'<script defer src="{static}/mathjax/tex-svg.js"></script>'
         f'<div class="bd-article">{BREAKABLE}</div>',
         width=320,
     )
     heights = "[...document.querySelectorAll('div.math')].map(box => box.clientHeight)"
-    state = "[...document.querySelectorAll('div.math')].map(box => box.dataset.number ?? '')"
+    state = "[...document.querySelectorAll('div.math')].map(box => box.dataset.fit ?? '')"
     page.wait_for_function(SETTLED)
     assert page.evaluate(TOO_WIDE) == []
     narrow = page.evaluate(heights)
-    assert page.evaluate(state)[1:] == ["(5.2)", ""]
+    assert page.evaluate(state) == ["broken", "below", "", "beside"]
     page.set_viewport_size({"width": 1280, "height": 900})
     page.wait_for_timeout(600)
     wide = page.evaluate(heights)
     assert wide[0] < narrow[0] and wide[2] == narrow[2]
-    assert page.evaluate(state) == ["", "", ""]
+    assert page.evaluate(state) == ["", "", "", ""]
     assert page.locator("mjx-merror").count() == 0
 
 
