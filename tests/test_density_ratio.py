@@ -101,6 +101,7 @@ def test_a_restored_estimator_goes_on_as_if_it_had_never_stopped():
     for _ in range(3):
         original.step(q, p)
     copy.load_state_dict(original.state_dict())
+    copy.remember(original.memory())
     for ratio in (original, copy):
         ratio.step(q, p)
     for a, b in zip(original.parameters(), copy.parameters(), strict=True):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Subset, TensorDataset
 
 from vaelite.nets import as_float
 from vaelite.packed import PackedImages
@@ -153,14 +154,20 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any, name: str = "b
 
 def _tensors(data: Any) -> tuple[list[Tensor | PackedImages], bool]:
     """Return the tensors to index, and whether there is just one."""
-    if hasattr(data, "x"):
+    if isinstance(data, Subset):  # of random_split, say
+        tensors, single = _tensors(data.dataset)
+        return [tensor[torch.as_tensor(data.indices)] for tensor in tensors], single
+    if isinstance(data, TensorDataset):
+        data = data.tensors if len(data.tensors) > 1 else data.tensors[0]
+    elif hasattr(data, "x"):
         data = data.x
     single = not isinstance(data, (tuple, list))
     tensors = [data] if single else list(data)
     for tensor in tensors:
         if not isinstance(tensor, (Tensor, PackedImages)):
             raise TypeError(
-                "data must be a tensor, a tuple of tensors, a data set with x, or Unpaired; "
+                "data must be a tensor, a tuple of tensors, a TensorDataset, a Subset, a data set "
+                "with x, or Unpaired; "
                 f"got {type(tensor).__name__}."
             )
     if not tensors or any(tensor.ndim == 0 for tensor in tensors):

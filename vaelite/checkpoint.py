@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vaelite.files import check_writable, locked, replacing
 
@@ -54,11 +54,7 @@ def describe(model: nn.Module, without: Iterable[str] = ()) -> dict[str, Any]:
         f"class of {name}" if name else "class": type(module).__qualname__
         for name, module in model.named_modules()
     }
-    shapes = {
-        name: tuple(tensor.shape)
-        for name, tensor in model.state_dict().items()
-        if isinstance(tensor, Tensor)  # what a module saves beside them is its own affair
-    }
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     return {**classes, **shapes, **numbers(model, without)}
 
 

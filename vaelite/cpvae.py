@@ -232,6 +232,17 @@ class CPVAE(DataModel):
         with evaluated(self):
             return self.likelihood.mean(self.decode_part(z, t, population, part))
 
+    def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Encode data with their populations, draw both codes and decode: ``(B, *data_shape)``.
+
+        Args:
+            batch: data ``(B, ...)`` and their populations ``(B,)``, as for :meth:`log_weights`.
+        """
+        x, population = batch
+        z, _, t, _ = self._samples(self.prepare(x), 1)  # (1, B, D_s) and (K, 1, B, D_t)
+        image = torch.stack([self.decode(z[0], t[k, 0], k) for k in range(self.populations)])
+        return image[population, torch.arange(len(x), device=image.device)]
+
     # The encoders, eq. 2.
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

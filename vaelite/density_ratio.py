@@ -90,13 +90,13 @@ class DensityRatio(nn.Module):
             self._optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
         return self._optimizer
 
-    def get_extra_state(self) -> dict:
-        """Put Adam's memory into ``state_dict``, so that a resumed run goes on as it was."""
+    def memory(self) -> dict:
+        """Return Adam's memory, which a checkpoint keeps beside the weights."""
         return self.optimizer.state_dict()
 
-    def set_extra_state(self, state: dict) -> None:
-        """Take Adam's memory back."""
-        self.optimizer.load_state_dict(copy.deepcopy(state))
+    def remember(self, memory: dict) -> None:
+        """Take Adam's memory back, so that a resumed run goes on as it was."""
+        self.optimizer.load_state_dict(copy.deepcopy(memory))
 
     def fit(
         self,
@@ -162,7 +162,7 @@ class DensityRatio(nn.Module):
         (train_q, test_q), (train_p, test_p) = splits
 
         losses: list[float] = []
-        best = copy.deepcopy(self.state_dict())
+        best = self._kept()
         while len(losses) < max_epochs and len(losses) - _index_of_minimum(losses) <= patience:
             orders = [
                 torch.randperm(len(train), generator=generator).to(train.device)
@@ -173,15 +173,23 @@ class DensityRatio(nn.Module):
             with torch.no_grad():
                 losses.append(self.loss(test_q, test_p).item())
             if not math.isfinite(losses[-1]):
-                self.load_state_dict(best)
+                self._restore(best)
                 raise FloatingPointError(
                     f"the density ratio diverged in epoch {len(losses)}: the held-out loss is "
                     f"{losses[-1]:g}; try a smaller step size."
                 )
             if _index_of_minimum(losses) == len(losses) - 1:
-                best = copy.deepcopy(self.state_dict())
-        self.load_state_dict(best)
+                best = self._kept()
+        self._restore(best)
         return losses
+
+    def _kept(self) -> tuple[dict, dict]:
+        return copy.deepcopy((self.state_dict(), self.memory()))
+
+    def _restore(self, kept: tuple[dict, dict]) -> None:
+        weights, memory = kept
+        self.load_state_dict(weights)
+        self.remember(memory)
 
 
 def _index_of_minimum(losses: list[float]) -> int:

@@ -489,6 +489,10 @@ class NormalVAE(GroupedVAE):
         kl = gaussian.kl_standard_normal(mean, log_var).mean()
         return -self.log_likelihood(prepared, z).mean(), kl
 
+    def forward(self, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Infer z, draw it and decode it into the parameters of all groups, G times (B, d_g)."""
+        return self.decode(gaussian.reparameterize(*self.encode(batch)))
+
     def log_weights(self, batch: Sequence[Tensor], samples: int) -> Tensor:
         """Draw log importance weights ``(S, B)``; their mean estimates p(observed groups)."""
         prepared = self.prepare(batch)
@@ -723,14 +727,24 @@ class MMVAE(GroupedVAE):
     def log_weights(self, batch: Sequence[Tensor], samples: int) -> Tensor:
         """Draw log importance weights ``(S, B)``, each code from one observed group at random."""
         prepared = self.prepare(batch)
-        mean, log_var = self.experts(prepared)
-        chosen = torch.multinomial(prepared.mask.mT.to(mean.dtype), samples, replacement=True)
+        experts = self.experts(prepared)
+        z = self._draw(experts, prepared.mask, samples)
+        log_prior = gaussian.log_standard_normal(z)
+        log_q = self.log_mixture(z, experts, prepared.mask)
+        return self.log_likelihood(prepared, z) + log_prior - log_q
+
+    def forward(self, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Draw z from one observed group at random, and decode it into all groups' parameters."""
+        prepared = self.prepare(batch)
+        return self.decode(self._draw(self.experts(prepared), prepared.mask, 1)[0])
+
+    def _draw(self, experts: tuple[Tensor, Tensor], mask: Tensor, samples: int) -> Tensor:
+        """Draw codes ``(S, B, K)``, each from one observed group at random."""
+        mean, log_var = experts
+        chosen = torch.multinomial(mask.mT.to(mean.dtype), samples, replacement=True)
         rows = torch.arange(len(chosen), device=mean.device)
         pick = (chosen.mT, rows)  # (S, B) and (B,)
-        z = gaussian.reparameterize(mean[pick], log_var[pick])
-        log_prior = gaussian.log_standard_normal(z)
-        log_q = self.log_mixture(z, (mean, log_var), prepared.mask)
-        return self.log_likelihood(prepared, z) + log_prior - log_q
+        return gaussian.reparameterize(mean[pick], log_var[pick])
 
     @torch.no_grad()
     def reconstruct(self, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:

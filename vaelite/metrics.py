@@ -212,6 +212,8 @@ def mutual_information_gap_from_posterior(
 
 
 def _check_codes(codes: Tensor, factors: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    if factors is None:
+        raise ValueError("factors are None: the data set has none; its labels may do instead.")
     codes, factors = torch.as_tensor(codes).detach(), torch.as_tensor(factors)
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors) or not len(codes):
         raise ValueError(

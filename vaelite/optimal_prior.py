@@ -192,6 +192,11 @@ class CVAE(VAE):
         self._check_tasks(task)
         return self._log_likelihood(self.prepare((x, task)), z)
 
+    def forward(self, batch: tuple[Tensor, Tensor | int]) -> Tensor:
+        """Encode a batch, draw a code each and decode it as data of its task."""
+        draw = self.draw(batch)
+        return self._decode(draw.z, draw.x.indicators)
+
     def _encode(self, batch: Labelled) -> tuple[Tensor, Tensor]:
         return self.encoder(torch.cat([batch.x.flatten(1), batch.indicators], -1))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from vaelite.checkpoint import Checkpoint, numbers, set_numbers
 from vaelite.history import Log
@@ -55,6 +56,7 @@ class Progress:
         models = self.members.models
         return {
             "models": [model.state_dict() for model in models],
+            "memories": [_memories(model) for model in models],
             "numbers": [numbers(model) for model in models],
             "settings": self.settings,
             "frozen": [n for n, p in models[0].named_parameters() if not p.requires_grad],
@@ -95,10 +97,12 @@ class Progress:
                 f"steps is {total_steps(self.plan)}, but checkpoint {file.path} is {saved['step']} "
                 "steps old already; steps counts those of the earlier run too."
             )
-        for model, state, values in zip(
-            self.members.models, saved["models"], saved["numbers"], strict=True
+        for model, state, memories, values in zip(
+            self.members.models, saved["models"], saved["memories"], saved["numbers"], strict=True
         ):
             model.load_state_dict(state)
+            for name, memory in memories.items():
+                model.get_submodule(name).remember(memory)
             set_numbers(model, values)
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(name not in saved["frozen"])
@@ -132,3 +136,9 @@ class Progress:
                     raise FloatingPointError(
                         f"{run}training diverged at step {self.done}: buffer {name} is NaN."
                     )
+
+
+def _memories(model: nn.Module) -> dict[str, dict]:
+    """Return what parts of a model remember beside their weights: that of an optimiser, say."""
+    named = model.named_modules()
+    return {name: module.memory() for name, module in named if hasattr(module, "memory")}

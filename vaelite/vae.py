@@ -421,6 +421,14 @@ class VAE(DataModel):
     def _log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         return self.log_density(x, self.decode(z))
 
+    def forward(self, batch: Tensor) -> Tensor:
+        """Encode a batch, draw a code each and decode it: ``(B, ...) -> (B, *data_shape)``.
+
+        The likelihood's parameters, with gradients: what hooks, summaries and exporters look at.
+        Training does not call it.
+        """
+        return self.decode(self.draw(batch).z)
+
     # The objective.
 
     def draw(self, batch: Tensor, noise: Tensor | None = None) -> Draw:

@@ -62,6 +62,17 @@ class Dataset:
         """Return N."""
         return len(self.x)
 
+    def __getitem__(self, index: int) -> Tensor | tuple[Tensor, Tensor]:
+        """Return one datum as floats, with its label where there are labels.
+
+        So torch's ``DataLoader`` and ``random_split`` take a data set as it is.
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is out of range; there are {len(self)} data.")
+        index = int(index) % len(self)
+        (x,) = self.images(slice(index, index + 1))
+        return x if self.labels is None else (x, self.labels[index])
+
     def images(self, index: Tensor | slice | None = None) -> Tensor:
         """Return ``x``, or the rows that ``index`` selects, as floats; uint8 becomes [0, 1]."""
         chosen = self.x[slice(None) if index is None else index]

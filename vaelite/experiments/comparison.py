@@ -40,7 +40,7 @@ from vaelite.book.chapter import number
 from vaelite.claims import Claim
 from vaelite.claims.plan import Plan
 from vaelite.experiments import catalogue
-from vaelite.experiments.results import collect, load_results, results_folder
+from vaelite.experiments.results import collect, load_results, stored
 from vaelite.experiments.statistics import mean_interval, proportion_interval
 
 NOT_RUN = "not run yet"
@@ -217,7 +217,7 @@ def _read(path: Path, stamp: int) -> Mapping[str, Any] | None:
 
 
 def _stored(plan: Plan) -> Mapping[str, Any] | None:
-    path = results_folder() / f"{plan.experiment}.{plan.profile}.json"
+    path = stored(f"{plan.experiment}.{plan.profile}.json")
     return _read(path, path.stat().st_mtime_ns) if path.exists() else None
 
 

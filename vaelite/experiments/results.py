@@ -45,6 +45,16 @@ def results_folder() -> Path:
     return (root if (root / "pyproject.toml").exists() else Path()) / "book" / "results"
 
 
+def stored(file: str) -> Path:
+    """Return where a file of results is read from: the folder of results, else the wheel's own.
+
+    A wheel installs the book's results in ``share/vaelite/results`` of its environment.
+    """
+    path = results_folder() / file
+    shipped = Path(sys.prefix) / "share" / "vaelite" / "results" / file
+    return shipped if not path.exists() and shipped.exists() else path
+
+
 def load_results(name: str, profile: str) -> dict | None:
     """Return the stored results of a complete run, or None where there is none.
 
@@ -55,7 +65,7 @@ def load_results(name: str, profile: str) -> dict | None:
     if profile not in profiles.PROFILES:
         known = ", ".join(profiles.PROFILES)
         raise ValueError(f"there is no profile {profile!r}; there are: {known}.")
-    path = results_folder() / f"{name}.{profile}.json"
+    path = stored(f"{name}.{profile}.json")
     return read(path) if path.exists() else None
 
 

@@ -105,7 +105,7 @@ from vaelite.experiments.results import (
     load_results,
     plain,
     read,
-    results_folder,
+    stored,
     versions,
     write,
 )
@@ -547,7 +547,7 @@ def load_models(name: str, profile: str) -> list[tuple[dict[str, Any], nn.Module
     results, experiment = load_results(name, profile), get(name)
     if results is None or not results["anchors"]["trials"]:
         return []
-    path = anchors.path_beside(results_folder() / f"{name}.{profile}.json")
+    path = anchors.path_beside(stored(f"{name}.{profile}.json"))
     entries = {_key(entry["trial"]): entry for entry in results["trials"]}
     weights = anchors.load(path, results["anchors"]["sha256"])
     return [
