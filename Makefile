@@ -46,8 +46,9 @@ execute: $(STAMP) ## execute and stamp the chapters that are stale
 assignments: $(STAMP) ## make the student notebooks, the autograders and the keys
 	@$(PYTHON) book/tools/assignments.py build
 
-grade: assignments ## grade the notebooks in SUBMISSIONS=folder for ASSIGNMENT=name
-	@$(PYTHON) book/tools/grade.py "$(SUBMISSIONS)" --assignment $(ASSIGNMENT) $(if $(TRUST),--trust)
+grade: $(STAMP) ## grade the notebooks in SUBMISSIONS=folder for ASSIGNMENT=name
+	@$(PYTHON) book/tools/grade.py "$(SUBMISSIONS)" --assignment $(ASSIGNMENT) $(if $(TRUST),--trust) \
+		$(if $(ROSTER),--roster "$(ROSTER)") $(if $(MARKS),--marks "$(MARKS)") $(if $(JOBS),--jobs $(JOBS))
 
 bench: $(BENCH)/installed ## measure speed against pythae, and print a table
 	@$(BENCH)/bin/python book/tools/bench.py

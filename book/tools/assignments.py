@@ -2,7 +2,8 @@
 
 ``python book/tools/assignments.py build`` makes, for each master ``chapters/assignments/NAME.md``,
 
-- ``NAME/student/NAME.ipynb``: the notebook to hand out, answers replaced by ``...``;
+- ``NAME/student/``: what to hand out, ``NAME.ipynb`` with answers replaced by ``...``, the same for
+  Google Colab, and the pinned requirements;
 - ``NAME/autograder.zip``: the archive that Gradescope and ``grade.py`` run;
 - ``NAME/solution/NAME.ipynb``: the key, executed.
 
@@ -10,20 +11,23 @@
 untouched stub, the mutants (wrong answers whose mistake the tests must name) and the equivalents
 (right answers in other styles, which they must accept).
 
-An instructor's own numbers and hidden tests come from a private folder, ``--overlay DIR``; see
-``book/teaching.md``.
+An instructor's own numbers and hidden tests come from a private folder, ``--overlay DIR``, also
+numbers of each student's own, ``--per-student ROSTER``; see ``book/teaching.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import base64
 import contextlib
 import fcntl
 import hashlib
+import io
 import json
 import logging
 import os
+import random
 import re
 import shutil
 import sys
@@ -33,10 +37,78 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import remote
+from handed_in import fingerprint
+
 ROOT = Path(__file__).resolve().parents[2]
 MASTERS = ROOT / "chapters" / "assignments"
 HELPER = MASTERS / "checking.py"
+LOCK = ROOT / "requirements.txt"
 BUILD = ROOT / "book" / "_build" / "assignments"
+
+# The first cell of the student's notebook; otter finds the public tests in the notebook's file.
+FIRST_CELL = '''\
+# Run this cell first.
+import json
+import os
+from pathlib import Path
+
+try:
+    import otter
+except ModuleNotFoundError:
+    raise ModuleNotFoundError(
+        "The checks need the package otter-grader. Run  %pip install -r requirements.txt  in a "
+        "cell (the file came with this notebook), restart the kernel, and run this cell again."
+    ) from None
+
+
+def own_file(name):
+    """The file of this notebook, which may have been renamed: the checks lie in it."""
+    opened = [globals().get("__vsc_ipynb_file__"), os.environ.get("JPY_SESSION_NAME")]
+    newest = sorted(Path().glob("*.ipynb"), key=os.path.getmtime, reverse=True)
+    for path in filter(None, [*opened, f"{name}.ipynb", *newest]):
+        try:
+            about = json.loads(Path(path).read_text(encoding="utf-8"))["metadata"]["otter"]
+            if about["assignment_name"] == name:
+                return str(path)
+        except (OSError, ValueError, KeyError):
+            continue
+    print(f"No notebook of {name} lies in {Path().resolve()}: save this one there, run this again.")
+
+
+grader = otter.Notebook(own_file("ASSIGNMENT"))'''
+# The same on Colab, where a notebook cannot read its own file.
+FIRST_CELL_COLAB = """\
+# Run this cell first: it installs what the checks need, and unpacks them.
+%pip install -q REQUIRED
+import base64
+import io
+import zipfile
+
+import otter
+
+checks = "CHECKS"
+zipfile.ZipFile(io.BytesIO(base64.b64decode(checks))).extractall("tests")
+grader = otter.Notebook(tests_dir="tests")"""
+# What Gradescope runs, beside the tests: the same programs that grade here.
+GRADERS = ["gradescope.py", "grade_one.py", "handed_in.py", "remote.py", "sealed.py", "wire.py"]
+RUN_ON_GRADESCOPE = """\
+#!/bin/bash
+export PATH=/root/miniforge3/bin:$PATH
+eval "$(mamba shell hook --shell bash)"
+mamba activate otter-env
+chmod o+x /root  # Python lies there, and submissions run as another user
+python /autograder/source/gradescope.py
+"""
+VISIBILITIES = ["visible", "after_due_date", "after_published", "hidden"]
+
+# What holds for every assignment stands under its title.
+RULES = """\
+**Rules.** The cells of a question may run for {seconds:g} seconds together, and so may its checks, your instructor's
+included. Grading uses one core, {memory:g} GiB of memory and no network. You may import {modules} and what comes with Python.
+
+Talk with anyone, read anything. What you hand in you write and can explain, and you name who and what helped you, a
+program that writes code included. The rules of your course come first."""
 
 # The last cell of the key: nbval fails where one of the public tests fails.
 ALL_PASSED = """\
@@ -68,7 +140,12 @@ def build_all(**options) -> list[Path]:
 
 
 def build(
-    name: str, *, masters: Path = MASTERS, overlay: Path | None = None, out: Path | None = None
+    name: str,
+    *,
+    masters: Path = MASTERS,
+    overlay: Path | None = None,
+    out: Path | None = None,
+    student: str | None = None,
 ) -> Path:
     """Build one assignment, unless the one that lies there is fresh.
 
@@ -77,6 +154,7 @@ def build(
         masters: the folder of the masters.
         overlay: a private folder with numbers and hidden tests of one's own.
         out: where to build; by default ``book/_build/assignments``, with an overlay its ``_build``.
+        student: a student, for numbers of their own, drawn from the overlay's; the key is left out.
 
     Returns:
         The folder with the student's notebook, the archive and the key.
@@ -93,15 +171,18 @@ def build(
         raise AssignmentError(f"the overlay {overlay} has no folder {name!r}.")
     out = out or (overlay / "_build" if overlay else BUILD)
     digest = _digest(master, overlay and overlay / name)
+    if student:
+        out = out / f"{name}-students" / student
     target, stamp = out / name, out / name / "stamp.json"
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out), tempfile.TemporaryDirectory(dir=out, prefix=".") as folder:
         if stamp.is_file() and json.loads(stamp.read_text())["digest"] == digest:
             return target
         draft = Path(folder) / name
-        notebook = _read_master(master, overlay and overlay / name)
+        notebook = _read_master(master, overlay and overlay / name, student)
         values, key = _take_values(notebook, name)
-        _assign(notebook, values, name, draft)
+        about = _about(notebook, name, overlay and overlay / name)
+        _assign(notebook, values, about, draft, with_key=student is None)
         # The values are the key's own; hidden tests know another truth.
         for question, result in run_tests(draft / "autograder.zip", key).items():
             failed = [said(case) for case in result.test_case_results if not case.passed]
@@ -112,6 +193,19 @@ def build(
         shutil.rmtree(target, ignore_errors=True)
         os.replace(draft, target)
     return target
+
+
+def build_for_students(name: str, roster: Path, overlay: Path | None) -> None:
+    """Build each student's own notebook and archive."""
+    from gradebook import read_roster
+    from tqdm import tqdm
+
+    if overlay is None:
+        raise AssignmentError("--per-student draws from an overlay's numbers; name one, --overlay.")
+    students = list(read_roster(roster))
+    for student in tqdm(students, desc=name, unit="notebook"):
+        build(name, overlay=overlay, student=student)
+    print(f"  {len(students)} students: {os.path.relpath(overlay / '_build' / f'{name}-students')}")
 
 
 @contextlib.contextmanager
@@ -126,7 +220,8 @@ def _digest(master: Path, overlay: Path | None) -> str:
     """Return a digest of all that a build depends on."""
     import otter
 
-    files = [Path(__file__), HELPER, master]
+    files = [Path(__file__), HELPER, master, LOCK]
+    files += [Path(__file__).with_name(part) for part in GRADERS]
     files += sorted(path for path in overlay.iterdir() if path.is_file()) if overlay else []
     state = hashlib.sha256(otter.__version__.encode())
     for path in files:
@@ -134,13 +229,13 @@ def _digest(master: Path, overlay: Path | None) -> str:
     return state.hexdigest()
 
 
-def _read_master(master: Path, overlay: Path | None):
+def _read_master(master: Path, overlay: Path | None, student: str | None = None):
     import jupytext
 
     notebook = jupytext.read(master)
     notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}
     if overlay:
-        _replace_numbers(notebook, overlay / "numbers.toml")
+        _replace_numbers(notebook, overlay / "numbers.toml", student)
         for path in sorted(overlay.glob("*.py")):
             _replace_hidden_tests(notebook, path)
     return notebook
@@ -223,11 +318,70 @@ def _add_helper(notebook, values: dict[str, dict]) -> None:
         tests[question] = _with_helper(tests[question], values.get(question, {}))
 
 
-def _assign(notebook, values: dict[str, dict], name: str, target: Path) -> None:
+def _about(notebook, name: str, overlay: Path | None) -> dict:
+    """Return what grading has to know of an assignment beside its tests."""
+    import yaml
+
+    raw = [cell.source for cell in notebook.cells if cell.cell_type == "raw"]
+    (config,) = [yaml.safe_load(source) for source in raw if "ASSIGNMENT CONFIG" in source]
+    questions = {}
+    for source in raw:
+        if source.strip().upper().startswith("# BEGIN QUESTION"):
+            about = yaml.safe_load(source)
+            manual = bool(about.get("manual"))
+            questions[about["name"]] = {"points": float(about["points"]), "manual": manual}
+    shown = "visible"
+    path = overlay / "gradescope.toml" if overlay else None
+    if path and path.is_file():
+        shown = _read_toml(path).get("scores")
+        if shown not in VISIBILITIES:
+            allowed = ", ".join(VISIBILITIES)
+            raise AssignmentError(f"{path} sets scores to {shown!r}; it may be one of: {allowed}.")
+    modules = config.get("requirements", [])
+    return {"name": name, "modules": modules, "questions": questions, "scores": shown}
+
+
+def pinned(packages: list[str]) -> list[str]:
+    """Return the lines of the lock for these packages."""
+    lines = LOCK.read_text(encoding="utf-8").splitlines()
+    return [line for name in packages for line in lines if re.match(rf"{re.escape(name)}==", line)]
+
+
+def _first_cells(handed_out, name: str, requirements: list[str]) -> tuple[str, str]:
+    """Return the first cell, here and on Colab."""
+    tests = io.BytesIO()
+    with zipfile.ZipFile(tests, "w") as file:
+        for question, source in handed_out.metadata.get("otter", {}).get("tests", {}).items():
+            _add(file, f"{question}.py", source.encode())
+    checks = base64.b64encode(tests.getvalue()).decode()
+    # Colab brings its own versions of everything else.
+    required = next(line for line in requirements if line.startswith("otter-grader"))
+    colab = FIRST_CELL_COLAB.replace("REQUIRED", required).replace("CHECKS", checks)
+    return FIRST_CELL.replace("ASSIGNMENT", name), colab
+
+
+def _rules(modules: list[str]) -> str:
+    limits = remote.Limits()
+    listed = ", ".join(f"`{module}`" for module in modules)
+    return RULES.format(seconds=limits.question_seconds, memory=limits.memory_gib, modules=listed)
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """Write a member of an archive without the time of day."""
+    member = zipfile.ZipInfo(name)
+    member.external_attr = 0o755 << 16
+    member.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(member, content)
+
+
+def _assign(
+    notebook, values: dict[str, dict], about: dict, target: Path, with_key: bool = True
+) -> None:
     """Let otter split the master, then make what it wrote reproducible byte for byte."""
     import nbformat
     import otter.assign
 
+    name = about["name"]
     work = target.parent / "otter"
     work.mkdir()
     nbformat.write(notebook, work / f"{name}.ipynb")
@@ -237,14 +391,28 @@ def _assign(notebook, values: dict[str, dict], name: str, target: Path) -> None:
 
     student, solution = target / "student", target / "solution"
     student.mkdir(parents=True)
-    solution.mkdir()
     handed_out = nbformat.read(work / "dist" / "student" / f"{name}.ipynb", as_version=4)
     _add_helper(handed_out, values)
+    requirements = pinned(["otter-grader", "ipykernel", "jupyterlab", *about["modules"]])
+    (student / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    first, colab = _first_cells(handed_out, name, requirements)
+    handed_out.cells[0].source = first
+    handed_out.cells.insert(2, nbformat.v4.new_markdown_cell(_rules(about["modules"])))
     nbformat.write(_stable(handed_out), student / f"{name}.ipynb")
+    about["given"] = [
+        fingerprint(cell.source) for cell in handed_out.cells if cell.cell_type == "markdown"
+    ]
     (archive,) = (work / "dist" / "autograder").glob("*.zip")
-    _rewrite_archive(archive, target / "autograder.zip", values)
+    _rewrite_archive(archive, target / "autograder.zip", values, about)
+    handed_out.cells[0].source = colab
+    handed_out.metadata = {"kernelspec": handed_out.metadata["kernelspec"]}
+    nbformat.write(handed_out, student / f"{name}_colab.ipynb")
+    if not with_key:
+        return
+    solution.mkdir()
     key = nbformat.read(work / "dist" / "autograder" / f"{name}.ipynb", as_version=4)
     _add_helper(key, values)
+    key.cells[0].source = first
     key.cells[-1] = nbformat.v4.new_code_cell(ALL_PASSED, metadata={"tags": ["nbval-check-output"]})
     _execute(_stable(key), solution / f"{name}.ipynb")
 
@@ -256,17 +424,29 @@ def _stable(notebook):
     return notebook
 
 
-def _rewrite_archive(source: Path, target: Path, values: dict[str, dict]) -> None:
-    """Copy otter's archive, tests with their helper, in order and without the time of day."""
+def _rewrite_archive(source: Path, target: Path, values: dict[str, dict], about: dict) -> None:
+    """Copy otter's archive, tests with their helper, in order and without the time of day.
+
+    What runs there are our own programs, which keep the tests out of the submission's reach.
+    """
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for name in sorted(old.namelist()):
-            member = zipfile.ZipInfo(name)
-            member.external_attr = 0o755 << 16
-            member.compress_type = zipfile.ZIP_DEFLATED
-            content = old.read(name)
+        parts = {name: old.read(name) for name in old.namelist()}
+        for name in ("run_otter.py", "otter_config.json"):
+            parts.pop(name)
+        # Nothing there prints a notebook.
+        setup = parts["setup.sh"].decode().partition("\nmamba run")[0]
+        parts["setup.sh"] = setup.replace("otter_config.json", "about.json").encode() + b"\n"
+        parts["run_autograder"] = RUN_ON_GRADESCOPE.encode()
+        parts["about.json"] = json.dumps(about, indent=1).encode()
+        head = parts["environment.yml"].decode().partition("  - pip:")[0] + "  - pip:\n"
+        pins = pinned(["otter-grader", "ipython", *about["modules"]])
+        parts["environment.yml"] = (head + "".join(f"      - {pin}\n" for pin in pins)).encode()
+        for part in GRADERS:
+            parts[part] = Path(__file__).with_name(part).read_bytes()
+        for name, content in sorted(parts.items()):
             if name.startswith("tests/") and name.endswith(".py"):
                 content = _with_helper(content.decode(), values.get(Path(name).stem, {})).encode()
-            new.writestr(member, content)
+            _add(new, name, content)
 
 
 def _execute(notebook, path: Path) -> None:
@@ -304,20 +484,33 @@ def _execute(notebook, path: Path) -> None:
 # --- An instructor's overlay -----------------------------------------------------------------
 
 
-def _replace_numbers(notebook, path: Path) -> None:
-    """Replace the right-hand sides in the cell tagged ``numbers``."""
-    if not path.is_file():
-        return
+def _read_toml(path: Path) -> dict:
     try:
-        numbers = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise AssignmentError(f"{path} is not valid TOML: {error}.") from None
+
+
+def _replace_numbers(notebook, path: Path, student: str | None) -> None:
+    """Replace the right-hand sides in the cells tagged ``numbers``.
+
+    The table ``each`` lists values of which every student gets one, the key the first.
+    """
+    numbers = _read_toml(path) if path.is_file() else {}
+    choices = numbers.pop("each", {})
+    if student and not choices:
+        raise AssignmentError(f"{path} has no table [each] with values to choose from.")
+    for name, values in choices.items():
+        if not isinstance(values, list) or not values:
+            raise AssignmentError(f"{path}: {name} in [each] is not a list of values.")
+        draw = random.Random(f"{path.parent.name} {name} {student}")
+        numbers[name] = draw.choice(values) if student else values[0]
     for cell in notebook.cells:
         if "numbers" not in cell.metadata.get("tags", []):
             continue
         lines = cell.source.splitlines()
         for statement in ast.parse(cell.source).body:
-            name = statement.targets[0].id
+            name = getattr(statement.targets[0], "id", None)
             if name in numbers:
                 comment = lines[statement.lineno - 1][statement.end_col_offset :]
                 lines[statement.lineno - 1] = f"{name} = {numbers.pop(name)!r}{comment}"
@@ -500,11 +693,16 @@ def main(arguments: list[str] | None = None) -> int:
         sub = commands.add_parser(command, help=text)
         sub.add_argument("names", nargs="*", metavar="NAME", help="default: all assignments")
         sub.add_argument("--overlay", type=Path, help="a private folder with numbers and tests")
+        if command == "build":
+            text = "also build a notebook for each student of this table, with numbers of their own"
+            sub.add_argument("--per-student", type=Path, metavar="ROSTER", help=text)
     options = parser.parse_args(arguments)
     try:
         for name in options.names or names():
             folder = build(name, overlay=options.overlay)
             print(f"{name}: {os.path.relpath(folder)}")
+            if options.command == "build" and options.per_student:
+                build_for_students(name, options.per_student, options.overlay)
             if options.command == "check":
                 problems = check(name, folder)
                 for problem in problems:

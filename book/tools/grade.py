@@ -1,12 +1,14 @@
-"""Grade a folder of submitted notebooks, one by one.
+"""Grade a folder of submitted notebooks.
 
 ``python book/tools/grade.py SUBMISSIONS --assignment NAME`` writes, beside the folder, into
 ``SUBMISSIONS-grades/``:
 
-- ``grades.csv``: a row for each submission, a column for each question, total and note;
+- ``grades.csv``: a row for each student, a column for each question, total, possible and note;
+- ``canvas.csv`` or ``moodle.csv``, where the roster came from there: what to import;
 - ``feedback/``: a Markdown page for each student, with the messages of the public tests;
-- ``written.md``: the answers in words, collected for marking.
+- ``written.md`` and ``to_mark.csv``: the answers in words, and a line for each that has no mark.
 
+``roster.csv`` and ``marks.csv``, beside the folder of submissions, are read and never written.
 Each notebook runs in a process of its own, sealed by bubblewrap, with limits on time, memory and
 file size; the tests run outside of it (``grade_one.py``).  What is graded already is not graded
 again, so an interrupted run goes on where it stopped.
@@ -15,77 +17,104 @@ again, so an interrupted run goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
-import io
 import json
 import os
+import queue
+import select
+import signal
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 import zipfile
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import assignments
+import gradebook
 import psutil
 import remote
 from assignments import AssignmentError
-from grade_one import MARK
+from gradebook import Book
+from handed_in import read_cells
 from remote import Limits
+from tqdm import tqdm
 
-from vaelite.files import replacing
-
+MARK = "VAELITE_GRADING"
 WORKER = Path(__file__).with_name("grade_one.py")
-PARTS = ["grade_one.py", "remote.py", "sealed.py", "wire.py"]
+PARTS = ["grade_one.py", "handed_in.py", "remote.py", "sealed.py", "wire.py"]
 MAX_NOTEBOOK_BYTES = 50_000_000
+IGNORED = {"__MACOSX", ".ipynb_checkpoints", "roster.csv", "marks.csv"}
 
 
-def find_submissions(folder: Path) -> dict[str, Path]:
-    """Return the submitted files by student: notebooks, zip archives, or one folder a student.
+# --- What was handed in ------------------------------------------------------------------------
+
+
+def find_submissions(folder: Path, roster: dict) -> dict[str, list[Path]]:
+    """Return what each student handed in: every student of the roster, and who else did.
 
     Raises:
-        AssignmentError: if the folder is missing, holds no submission, or two for one name.
+        AssignmentError: if the folder is missing, or there is nobody to grade.
     """
     if not folder.is_dir():
         raise AssignmentError(f"{folder} is not a folder.")
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {name: [] for name in roster}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            inside = sorted(path.glob("*.ipynb")) or sorted(path.glob("*.zip"))
-            if len(inside) > 1:
-                raise AssignmentError(f"{path} holds {len(inside)} notebooks; leave one.")
-            name, submission = path.name, inside[0] if inside else None
-        else:
-            name, submission = path.stem, path if path.suffix in (".ipynb", ".zip") else None
-        if submission is None:
-            continue
-        if name in found:
-            raise AssignmentError(f"{found[name]} and {submission} have the same name.")
-        found[name] = submission
+        if not path.name.startswith(".") and path.name not in IGNORED:
+            name = gradebook.student_of(path.stem if path.is_file() else path.name, roster)
+            found.setdefault(name, []).append(path)
     if not found:
-        raise AssignmentError(f"{folder} holds no notebook (.ipynb) and no archive (.zip).")
+        raise AssignmentError(f"{folder} is empty, and there is no roster.")
     return found
+
+
+def the_notebook(handed_in: list[Path]) -> Path:
+    """Return the one notebook or archive among what a student handed in.
+
+    Raises:
+        AssignmentError: if there is none, or more than one.
+    """
+    if not handed_in:
+        raise AssignmentError("no submission")
+    files = []
+    for path in handed_in:
+        inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
+        files += [p for p in sorted(inside) if p.is_file() and not p.name.startswith(".")]
+    files = [path for path in files if not IGNORED & set(path.parts)]
+    for suffix in (".ipynb", ".zip"):
+        fitting = [path for path in files if path.suffix.lower() == suffix]
+        if len(fitting) > 1:
+            names = ", ".join(path.name for path in fitting)
+            raise AssignmentError(f"{len(fitting)} notebooks were handed in ({names}); leave one")
+        if fitting:
+            return fitting[0]
+    names = ", ".join(path.name for path in files) or "an empty folder"
+    raise AssignmentError(f"no notebook was handed in, but {names}")
 
 
 def read_submission(path: Path) -> bytes:
     """Return the bytes of the notebook, out of its zip archive if it is in one.
 
     Raises:
-        AssignmentError: if the file is too large, or an archive without exactly one notebook.
+        AssignmentError: if the file is a link, too large, or an archive without one notebook.
     """
     too_large = AssignmentError(f"the file is larger than {MAX_NOTEBOOK_BYTES:,} bytes")
+    if path.is_symlink():
+        raise AssignmentError("the file is a link to another one")
     if path.stat().st_size > MAX_NOTEBOOK_BYTES:
         raise too_large
-    if path.suffix != ".zip":
+    if path.suffix.lower() != ".zip":
         return path.read_bytes()
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if m.filename.endswith(".ipynb")]
+            members = [
+                member
+                for member in archive.infolist()
+                if member.filename.lower().endswith(".ipynb")
+                and not IGNORED & set(member.filename.split("/"))
+            ]
             if len(members) != 1:
                 raise AssignmentError(f"the archive holds {len(members)} notebooks, not one")
             if members[0].file_size > MAX_NOTEBOOK_BYTES:
@@ -95,63 +124,105 @@ def read_submission(path: Path) -> bytes:
         raise AssignmentError("the file is not a zip archive that can be read") from None
 
 
-def grade_submission(content: bytes, archive: Path, limits: Limits, sealed: bool = True) -> dict:
-    """Grade one notebook in a process of its own.
+# --- Grading -----------------------------------------------------------------------------------
 
-    Args:
-        content: the notebook.
-        archive: the assignment's autograder.
-        limits: what it may use.
-        sealed: whether to seal it.
 
-    Returns:
-        What ``grade_one.py`` reports; ``problem`` says why a notebook could not be graded.
-    """
-    mark = uuid.uuid4().hex
-    with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        submission, result = home / "submission.ipynb", home / "result.json"
-        submission.write_bytes(content)
-        options = json.dumps({"limits": asdict(limits), "sealed": sealed})
-        command = [sys.executable, WORKER, archive.resolve(), submission, result, options]
-        try:
-            process = subprocess.Popen(
-                [*map(str, command)],
-                cwd=home,
-                env=_environment(home, mark),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+class Worker:
+    """A process that grades one notebook after another; each in a fork of its own."""
+
+    def __init__(self):
+        self.process: subprocess.Popen | None = None
+        self.home = tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True)
+
+    def grade(self, content: bytes, archive: Path, limits: Limits, sealed: bool) -> dict:
+        """Grade a notebook; return what ``grade_one.py`` reports.
+
+        ``problem`` says why it could not be graded.
+        """
+        mark = uuid.uuid4().hex
+        with tempfile.TemporaryDirectory(dir=self.home.name, ignore_cleanup_errors=True) as folder:
+            submission, result = Path(folder) / "submission.ipynb", Path(folder) / "result.json"
+            submission.write_bytes(content)
+            files = {"archive": archive.resolve(), "notebook": submission, "result": result}
+            job = {name: str(path) for name, path in files.items()}
+            job |= {"limits": asdict(limits), "sealed": sealed, "mark": mark}
+            try:
+                # The submission's own limit ends it before.
+                if not self._ask(job, limits.seconds + 180):
+                    return failed(f"stopped after {limits.seconds:g} seconds")
+            finally:
+                kill_marked(mark)
+            if not result.is_file():
+                return failed("the grading process died")
+            return json.loads(result.read_text(encoding="utf-8")) | {"content": True}
+
+    def _ask(self, job: dict, seconds: float) -> bool:
+        if self.process is None:
+            self.process = subprocess.Popen(
+                [sys.executable, str(WORKER)],
+                cwd=self.home.name,
+                env=_environment(self.home.name),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-            process.wait(limits.seconds + 120)  # the submission's own limit ends it before
-        except subprocess.TimeoutExpired:
-            return _failed(f"stopped after {limits.seconds:g} seconds")
-        finally:
-            _kill(mark)
-        if not result.is_file():
-            return _failed("the grading process died")
-        return json.loads(result.read_text(encoding="utf-8"))
+        try:
+            self.process.stdin.write(json.dumps(job).encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError:  # it died: seen below
+            pass
+        answered = bool(select.select([self.process.stdout], [], [], seconds)[0])
+        if not answered or not self.process.stdout.readline():
+            self.close()
+        return answered
+
+    def stop(self) -> None:
+        """Kill the process, and what it forked."""
+        if self.process is not None:
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def close(self) -> None:
+        """End the process; the next notebook gets a new one."""
+        if self.process is not None:
+            self.stop()
+            self.process.wait()
+            self.process.stdin.close()
+            self.process.stdout.close()
+            self.process = None
 
 
-def _failed(problem: str) -> dict:
+def failed(problem: str) -> dict:
+    """Return the record of a submission that could not be graded."""
     return {"questions": {}, "errors": [], "written": [], "problem": problem}
 
 
-def _environment(home: Path, mark: str) -> dict[str, str]:
-    """A home of its own, no GPU, one thread, and a mark by which all its processes are found."""
+def grade_submission(content: bytes, archive: Path, limits: Limits, sealed: bool = True) -> dict:
+    """Grade one notebook in a process of its own; see ``Worker.grade``."""
+    worker = Worker()
+    try:
+        return worker.grade(content, archive, limits, sealed)
+    finally:
+        worker.close()
+
+
+def _environment(home: str) -> dict[str, str]:
+    """A home of its own, no GPU, one thread."""
     keep = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
     return keep | {
-        MARK: mark,
-        "HOME": str(home),
+        "HOME": home,
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 
 
-def _kill(mark: str) -> None:
-    """Kill every process of a submission: Jupyter puts its kernels into sessions of their own."""
+def kill_marked(mark: str) -> None:
+    """Kill every process of a submission, whatever session it put itself into."""
     for _ in range(50):
         alive = []
         for process in psutil.process_iter():
@@ -166,165 +237,162 @@ def _kill(mark: str) -> None:
         psutil.wait_procs(alive, timeout=0.2)
 
 
-def grade_folder(
-    submissions: Path,
-    archive: Path,
-    out: Path,
-    limits: Limits,
-    progress=print,
-    sealed: bool = True,
-) -> list[dict]:
-    """Grade all submissions of a folder and write grades, feedback and written answers.
+@dataclass
+class Grader:
+    """Grades a folder.
 
-    Args:
-        submissions: the folder.
-        archive: the assignment's autograder.
+    Attributes:
+        book: where grades are kept.
+        archive_of: returns the autograder of a student.
         out: where the results go; what lies there and is still valid is kept.
         limits: what each submission may use.
-        progress: called with one line for each submission.
         sealed: whether to seal the submissions.
-
-    Returns:
-        The rows of ``grades.csv``.
+        jobs: how many are graded at the same time.
     """
-    possible = points(archive)
-    records = {}
-    for name, path in find_submissions(submissions).items():
-        start = time.monotonic()
-        record = _graded(name, path, archive, out / "records", limits, sealed)
-        records[name] = record
-        row = _row(name, record, possible)
-        _write_feedback(out / "feedback" / f"{name}.md", row, record, possible)
-        seconds = time.monotonic() - start
-        note = f"  ({row['note']})" if row["note"] else ""
-        progress(f"{name}: {row['total']:g} of {row['possible']:g}, {seconds:.0f} s{note}")
-    rows = [_row(name, record, possible) for name, record in records.items()]
-    _write_csv(out / "grades.csv", rows)
-    _write_written(out / "written.md", records)
-    return rows
+
+    book: Book
+    archive_of: object
+    out: Path
+    limits: Limits
+    sealed: bool
+    jobs: int
+
+    def grade(self, handed_in: dict[str, list[Path]], progress=None) -> None:
+        """Grade what was handed in; tables and feedback are written as the grades come.
+
+        Args:
+            handed_in: the files of each student.
+            progress: called with each student's row.
+        """
+        self.workers: queue.Queue = queue.Queue()
+        self.stopped = False
+        workers = [Worker() for _ in range(self.jobs)]
+        for worker in workers:
+            self.workers.put(worker)
+        pool = ThreadPoolExecutor(self.jobs)
+        try:
+            tasks = {pool.submit(self._one, name, files): name for name, files in handed_in.items()}
+            for task in as_completed(tasks):
+                name = tasks[task]
+                self.book.records[name] = task.result()
+                self.book.write(self.out)
+                self.book.write_feedback(self.out / "feedback" / f"{name}.md", name)
+                if progress:
+                    progress(self.book.row(name))
+        except BaseException:
+            self.stopped = True
+            for worker in workers:
+                worker.stop()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+            for worker in workers:
+                worker.close()
+        self.book.write_written(self.out / "written.md")
+
+    def _one(self, name: str, files: list[Path]) -> dict:
+        """Return the record of a student, from the last run if nothing has changed since."""
+        try:
+            content = read_submission(the_notebook(files))
+            read_cells(content)
+            archive = self.archive_of(name)
+        except (AssignmentError, OSError, ValueError) as error:
+            return failed(str(error).rstrip("."))
+        state = hashlib.sha256(content + archive.read_bytes())
+        state.update(repr((self.limits, self.sealed)).encode())
+        for part in PARTS:
+            state.update(WORKER.with_name(part).read_bytes())
+        stored = self.out / "records" / f"{name}.json"
+        if stored.is_file():
+            record = json.loads(stored.read_text(encoding="utf-8"))
+            if record["digest"] == state.hexdigest():
+                return record
+        worker = self.workers.get()
+        try:
+            if self.stopped:
+                return failed("not graded yet")
+            record = worker.grade(content, archive, self.limits, self.sealed)
+        finally:
+            self.workers.put(worker)
+        if "content" in record:  # or else the machine was at fault: try again next time
+            record = {"digest": state.hexdigest(), **record}
+            gradebook.write(stored, json.dumps(record, indent=1))
+        return record
 
 
-def points(archive: Path) -> dict[str, float]:
-    """Return the points of each question of an autograder."""
-    from otter.test_files import ExceptionTestFile
-
-    result = {}
+def about(archive: Path) -> dict:
+    """Return what an archive says of its assignment."""
     with zipfile.ZipFile(archive) as file:
-        for member in sorted(file.namelist()):
-            if member.startswith("tests/"):
-                test = ExceptionTestFile.from_string(file.read(member).decode(), path=member)
-                # Parts of a third add up to a rounding error less than their whole.
-                result[test.name] = round(float(test.possible), 6)
-    return result
+        return json.loads(file.read("about.json"))
 
 
-def _graded(
-    name: str, path: Path, archive: Path, records: Path, limits: Limits, sealed: bool
-) -> dict:
-    """Return the record of a submission, from the last run if nothing has changed since."""
-    try:
-        content = read_submission(path)
-    except AssignmentError as error:
-        return _failed(str(error))
-    state = hashlib.sha256(content + archive.read_bytes() + repr((limits, sealed)).encode())
-    for part in PARTS:
-        state.update(WORKER.with_name(part).read_bytes())
-    stored = records / f"{name}.json"
-    if stored.is_file():
-        record = json.loads(stored.read_text(encoding="utf-8"))
-        if record["digest"] == state.hexdigest():
-            return record
-    record = {"digest": state.hexdigest(), **grade_submission(content, archive, limits, sealed)}
-    _write(stored, json.dumps(record, indent=1))
-    return record
+# --- The command -------------------------------------------------------------------------------
 
 
-def _row(name: str, record: dict, possible: dict[str, float]) -> dict:
-    scores = {
-        question: record["questions"].get(question, {"score": 0.0})["score"]
-        for question in possible
-    }
-    notes = [record["problem"]] if record["problem"] else []
-    notes += [f"cells that raised: {len(record['errors'])}"] if record["errors"] else []
-    total = sum(scores.values())
-    return {
-        "name": name,
-        **scores,
-        "total": total,
-        "possible": sum(possible.values()),
-        "note": "; ".join(notes),
-    }
+def run(options: argparse.Namespace) -> Path:
+    """Grade as the command line says; return where the results lie."""
+    if not options.submissions:
+        raise AssignmentError(
+            "no folder was named; say make grade SUBMISSIONS=folder ASSIGNMENT=name."
+        )
+    folder = Path(options.submissions).expanduser().resolve()
+    roster, marks = options.roster or folder.with_name("roster.csv"), options.marks
+    students = gradebook.read_roster(roster) if options.roster or roster.is_file() else {}
+    handed_in = find_submissions(folder, students)
+    sealed = remote.can_seal()
+    if not (sealed or options.trust):
+        raise AssignmentError(remote.NO_SEAL)
+    if not sealed:
+        print("grade: without a seal; every author is trusted.", file=sys.stderr)
+    name, overlay = options.assignment, options.overlay
+    archive = assignments.build(name, overlay=overlay) / "autograder.zip"
+    book = Book(name, about(archive)["questions"], students)
+    if students:
+        book.notes = {n: ["not on the roster"] for n in handed_in if n not in students}
+    if marks or folder.with_name("marks.csv").is_file():
+        book.read_marks(marks or folder.with_name("marks.csv"), set(handed_in))
 
+    def archive_of(student: str) -> Path:
+        if not options.per_student:
+            return archive
+        return assignments.build(name, overlay=overlay, student=student) / "autograder.zip"
 
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as file:
-        file.write(text.encode("utf-8"))
+    out = options.out or folder.with_name(folder.name + "-grades")
+    limits = Limits(options.question_seconds, options.seconds, options.memory_gib)
+    jobs = min(options.jobs, len(handed_in))
+    with tqdm(total=len(handed_in), desc=name, unit="notebook", disable=None) as bar:
 
+        def progress(row: dict) -> None:
+            note = f"  ({row['note']})" if row["note"] else ""
+            bar.write(f"{row['student']}: {row['total']:g} of {row['possible']:g}{note}")
+            bar.update()
 
-def _write_csv(path: Path, rows: list[dict]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:g}" if isinstance(v, float) else v for k, v in row.items()})
-    _write(path, text.getvalue())
-
-
-def _write_feedback(path: Path, row: dict, record: dict, possible: dict[str, float]) -> None:
-    """Write what the student may see: public messages in full, of hidden tests only the number."""
-    lines = [f"# {row['name']}: {row['total']:g} of {row['possible']:g} points", ""]
-    lines += [f"The notebook could not be graded: {record['problem']}.", ""] * bool(
-        record["problem"]
-    )
-    for error in record["errors"]:
-        lines += [f"- In your notebook {error}"]
-    lines += [""] * bool(record["errors"])
-    for question, worth in possible.items():
-        lines += [f"## {question}: {row[question]:g} of {worth:g}", ""]
-        cases = record["questions"].get(question, {"cases": []})["cases"]
-        failed = [case for case in cases if not case["passed"]]
-        hidden = sum(case["hidden"] for case in failed)
-        messages = dict.fromkeys(case["message"] for case in failed if not case["hidden"])
-        lines += [f"- {message}" for message in messages]
-        lines += [f"- Hidden tests with other numbers: {hidden} failed."] * bool(hidden)
-        lines += ["- Every test passed."] * bool(cases and not failed)
-        lines += [""]
-    _write(path, "\n".join(lines))
-
-
-def _write_written(path: Path, records: dict[str, dict]) -> None:
-    lines = ["# Answers in words", ""]
-    for name, record in records.items():
-        lines += [f"## {name}", ""]
-        lines += [text + "\n" for text in record["written"] if text.strip()] or ["(none)\n"]
-        lines += ["Mark:", ""]
-    _write(path, "\n".join(lines))
+        Grader(book, archive_of, out, limits, sealed, jobs).grade(handed_in, progress)
+    missing = [n for n in book.records if any(book.score(n, q) is None for q in book.questions)]
+    if missing:
+        print(f"{len(missing)} students have answers without a mark: see to_mark.csv.")
+    return out
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Grade a folder of submitted notebooks.")
-    parser.add_argument("submissions", type=Path, help="notebooks, archives, or one folder each")
-    parser.add_argument("--assignment", required=True, help="for example 01_foundations")
-    parser.add_argument("--overlay", type=Path, help="your private folder of numbers and tests")
-    parser.add_argument("--out", type=Path, help="default: SUBMISSIONS-grades")
-    parser.add_argument("--seconds", type=float, default=Limits.seconds, help="for a notebook")
-    parser.add_argument("--cell-seconds", type=float, default=Limits.cell_seconds)
-    parser.add_argument("--memory-gib", type=float, default=Limits.memory_gib)
-    parser.add_argument("--trust", action="store_true", help="grade without a seal")
+    add = parser.add_argument
+    add("submissions", help="notebooks, archives, or one folder each")
+    add("--assignment", required=True, help="for example 01_foundations")
+    add("--roster", type=Path, help="every student has a row; default: roster.csv beside it")
+    add("--marks", type=Path, help="your marks; default: marks.csv beside SUBMISSIONS")
+    add("--overlay", type=Path, help="your private folder of numbers and tests")
+    add("--per-student", action="store_true", help="with the numbers of each student's own")
+    add("--out", type=Path, help="default: SUBMISSIONS-grades")
+    add("--jobs", type=int, default=os.cpu_count() or 1, help="at the same time; default: cores")
+    add("--question-seconds", type=float, default=Limits.question_seconds)
+    add("--seconds", type=float, default=Limits.seconds, help="for a notebook, whatever it does")
+    add("--memory-gib", type=float, default=Limits.memory_gib)
+    add("--trust", action="store_true", help="grade where there is no seal")
     options = parser.parse_args(arguments)
-    folder = options.submissions.resolve()
-    out = options.out or folder.with_name(folder.name + "-grades")
-    limits = Limits(options.seconds, options.cell_seconds, options.memory_gib)
     try:
-        find_submissions(folder)
-        sealed = remote.can_seal()
-        if not (sealed or options.trust):
-            raise AssignmentError(remote.NO_SEAL)
-        if not sealed:
-            print("grade: without a seal; every author is trusted.", file=sys.stderr)
-        built = assignments.build(options.assignment, overlay=options.overlay)
-        grade_folder(folder, built / "autograder.zip", out, limits, sealed=sealed)
+        out = run(options)
     except AssignmentError as error:
         print(f"grade: {error}", file=sys.stderr)
         return 1

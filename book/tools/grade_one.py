@@ -1,54 +1,76 @@
-"""Grade one notebook: ``grade_one.py ARCHIVE NOTEBOOK RESULT OPTIONS``.
+"""Grade notebooks, one a line: a job is a line of JSON on standard input.
 
-``grade.py`` starts this.  The tests, hidden ones included, run in this process; the notebook runs
-in another, sealed, which answers calls and nothing else (``remote.py``).  The result is a JSON
-file: the cases of each question, the cells that raised, the written answers.
+``grade.py`` starts this, ``gradescope.py`` calls ``main``.  The tests, hidden ones included, run in
+this process; a notebook runs in another, sealed, which answers calls and nothing else
+(``remote.py``).  The result is a JSON file: the cases of each question, the cells that raised, the
+written answers.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import zipfile
 from pathlib import Path
 
+import torch  # noqa: F401 (before wire, which takes it only where somebody did)
+
+# isort: split
 import remote
 import wire
+from handed_in import is_own, read_cells
 
 MARK = "VAELITE_GRADING"
-PROMPT = "_Type your answer here, replacing this text._"
 # Beside an assignment's requirements: what the notebook's own first cell and figures need.
 ALWAYS = ["otter", "IPython", "mpl_toolkits"]
 
 
-def main(archive: str, notebook: str, result: str, options: str) -> None:
-    """Grade ``notebook`` with the tests of ``archive`` and write ``result``."""
-    import nbformat
+def serve() -> None:
+    """Grade what is asked for, each in a fork, so that none leaves anything to the next."""
+    import nbformat  # noqa: F401 (imported once)
+    import otter.test_files  # noqa: F401
 
+    for line in sys.stdin:
+        job = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            try:
+                os.environ[MARK] = job.pop("mark")
+                main(**job)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        print("done", flush=True)
+
+
+def main(archive, notebook, result, limits: dict, sealed: bool, user=None, home=None) -> None:
+    """Grade ``notebook`` with the tests of ``archive`` and write ``result``.
+
+    ``user`` and ``home`` are those of a submission that is not sealed.
+    """
     answer = {"questions": {}, "errors": [], "written": [], "problem": None}
+    tests, about = read_archive(archive)
     try:
-        content = nbformat.read(notebook, as_version=4)
-        nbformat.validate(content)
-        assert any(cell.cell_type == "code" for cell in content.cells)
-    except Exception:
-        answer["problem"] = "the file is not a notebook that can be read"
+        cells = read_cells(Path(notebook).read_bytes())
+    except ValueError as error:
+        answer["problem"] = str(error)
         Path(result).write_text(json.dumps(answer), encoding="utf-8")
         return
-    answer["written"] = written_answers(content)
-    given = json.loads(options)
-    tests, modules = read_archive(archive)
+    answer["written"] = [
+        source for kind, source in cells if kind == "markdown" and is_own(source, about["given"])
+    ]
     environment = {MARK: os.environ.get(MARK, "")}
-    if "matplotlib" in modules:
+    if "matplotlib" in about["modules"]:
         environment["VAELITE_FONTS"] = remote.fonts()
     submission = remote.Submission(
-        [cell.source for cell in content.cells if cell.cell_type == "code"],
-        remote.Limits(**given["limits"]),
-        sealed=given["sealed"],
-        modules=[*modules, *ALWAYS],
+        [source for kind, source in cells if kind == "code"],
+        remote.Limits(**limits),
+        sealed=sealed,
+        modules=[*about["modules"], *ALWAYS],
         environment=environment,
-        home=str(Path(result).parent),
+        home=home or str(Path(result).parent),
+        user=user,
     )
     try:
         grade(submission, tests, answer)
@@ -60,16 +82,15 @@ def main(archive: str, notebook: str, result: str, options: str) -> None:
     Path(result).write_text(json.dumps(answer), encoding="utf-8")
 
 
-def read_archive(archive: str) -> tuple[list, list[str]]:
-    """Return an autograder's test files, and the modules that its assignment names."""
+def read_archive(archive: str) -> tuple[list, dict]:
+    """Return an autograder's test files, and what its ``about.json`` says."""
     from otter.test_files import ExceptionTestFile
 
-    with zipfile.ZipFile(archive) as file:
-        names = [name for name in sorted(file.namelist()) if name.startswith("tests/")]
-        tests = [ExceptionTestFile.from_string(file.read(n).decode(), path=n) for n in names]
-        required = file.read("environment.yml").decode().rpartition("- pip:")[2]
-    modules = re.findall(r"^\s*- ([A-Za-z_]\w*)", required, re.MULTILINE)
-    return tests, modules
+    # Gradescope unpacks it.
+    root = Path(archive) if Path(archive).is_dir() else zipfile.Path(archive)
+    files = sorted((root / "tests").iterdir(), key=lambda file: file.name)
+    tests = [ExceptionTestFile.from_string(f.read_text("utf-8"), path=f.name) for f in files]
+    return tests, json.loads((root / "about.json").read_text("utf-8"))
 
 
 def grade(submission, tests: list, answer: dict) -> None:
@@ -83,7 +104,7 @@ def grade(submission, tests: list, answer: dict) -> None:
             cases = [case for case in test.test_cases if case.hidden is hidden]
             if cases:
                 try:
-                    submission.begin_question()
+                    submission.begin_question(test.name)
                 except wire.Silence as silence:
                     answer["problem"] = f"not every test could run: {silence}"
             for case in cases:
@@ -94,6 +115,7 @@ def grade(submission, tests: list, answer: dict) -> None:
         test.test_case_results = [result for _, result in sorted(results[number].items())]
         possible = float(test.possible)
         answer["questions"][test.name] = {
+            # Parts of a third add up to a rounding error less than their whole.
             "score": round(min(max(float(test.score), 0.0), possible), 6),
             "possible": round(possible, 6),
             "cases": [
@@ -115,22 +137,12 @@ def run(case, submission) -> tuple[bool, str]:
     return True, ""
 
 
-def written_answers(notebook) -> list[str]:
-    """Return the texts of the answer cells that are not code."""
-    return [
-        cell.source
-        for cell in notebook.cells
-        if cell.cell_type == "markdown"
-        and "otter_answer_cell" in cell.metadata.get("tags", [])
-        and cell.source.strip() != PROMPT
-    ]
-
-
-def explain(source: str, kind: str, text: str) -> str:
+def explain(source: str, kind: str, text: str, line: str) -> str:
     """Return one line for a cell that raised."""
     first = next(iter(source.strip().splitlines()), "")
-    return f"the cell that starts with `{first[:60]}` raised {kind}: {text[:200]}"
+    where = f" in its line `{line}`" if line and line != first else ""
+    return f"the cell that starts with `{first[:60]}` raised {kind}{where}: {text[:200]}"
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve()

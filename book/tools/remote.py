@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,13 +37,14 @@ class Limits:
     """What one submission may use.
 
     Attributes:
-        seconds: for the whole notebook, tests included; then it is stopped.
-        cell_seconds: for one cell, and for all tests of one question.
+        question_seconds: for the cells of a question together, and again for its tests together,
+            hidden ones included.
+        seconds: for the whole notebook, whatever it does; no honest one comes near it.
         memory_gib: address space of the process. Importing PyTorch alone takes 3.5 GiB of it.
     """
 
-    seconds: float = 300
-    cell_seconds: float = 30
+    question_seconds: float = 60
+    seconds: float = 1200
     memory_gib: float = 8
 
 
@@ -91,6 +93,12 @@ def _seal(environment: dict[str, str]) -> list[str]:
     return command
 
 
+def questions_of(cells: list[str]) -> list[int]:
+    """Number the question that each cell belongs to; a question ends with its check."""
+    checks = ["grader.check(" in source for source in cells]
+    return [sum(checks[:index]) for index in range(len(cells))]
+
+
 class Submission(wire.Peer):
     """A submission's process.
 
@@ -101,15 +109,21 @@ class Submission(wire.Peer):
         modules: what its cells may import, besides the standard library; all by default.
         environment: further variables, such as a mark by which its process is found.
         home: a folder for it where it is not sealed.
+        user: the number of the user that it runs as where it is not sealed; by default the caller.
     """
 
-    def __init__(self, cells, limits, *, sealed, modules=None, environment=None, home="/tmp"):
+    def __init__(
+        self, cells, limits, *, sealed, modules=None, environment=None, home="/tmp", user=None
+    ):
         self.cells, self.limits, self.sealed = cells, limits, sealed
         self.modules, self.home, self.environment = modules, Path(home), environment or {}
+        self.user = user
         self.end = time.monotonic() + limits.seconds
-        self.question_end = self.end
+        self.question = None
+        self.used: Counter = Counter()  # seconds that the tests of a question waited for answers
+        self.deadly: dict[int, str] = {}  # cells that killed the process, and how
         self.process = None
-        self.errors: list[tuple[str, str, str]] = []
+        self.errors: list[tuple[str, str, str, str]] = []
 
     def start(self) -> None:
         """Start the process and run the cells; a cell that kills it is left out from then on.
@@ -117,31 +131,40 @@ class Submission(wire.Peer):
         Raises:
             Silence: if the time is over, or the process dies without a cell.
         """
-        deadly: dict[int, str] = {}
-        while True:
-            self._launch()
-            # Imports alone take seconds, and much longer on a busy machine.
-            super().request({"ask": "get", "names": []}, STARTUP)
-            self.errors = [(self.cells[i], "Stopped", why) for i, why in sorted(deadly.items())]
-            for index, source in enumerate(self.cells):
-                if index in deadly:
-                    continue
-                left = self.end - time.monotonic()
-                if left <= 0:
-                    self.close()
-                    raise wire.Silence(f"stopped after {self.limits.seconds:g} seconds")
-                message = {"ask": "run", "source": source, "modules": self.modules}
-                try:
-                    answer = super().request(message, min(self.limits.cell_seconds, left))
-                except wire.Silence as silence:
-                    self.close()
-                    deadly[index] = str(silence)
-                    break
-                if answer.get("raised"):
-                    why = str(answer.get("text", ""))
-                    self.errors.append((source, str(answer["raised"]), why))
-            else:
-                return
+        while not self._run_cells():
+            pass
+
+    def _run_cells(self) -> bool:
+        """Run all cells in a new process; return whether it still lives then."""
+        self._launch()
+        # Imports alone take seconds, and much longer on a busy machine.
+        super().request({"ask": "get", "names": []}, STARTUP)
+        questions, budget = questions_of(self.cells), self.limits.question_seconds
+        left = Counter(dict.fromkeys(questions, budget))
+        end = (time.monotonic() + self.end) / 2  # the other half is for the tests
+        self.errors = []
+        for index, (source, question) in enumerate(zip(self.cells, questions, strict=True)):
+            if index in self.deadly:
+                self.errors.append((source, "Stopped", self.deadly[index], ""))
+                left[question] = 0.0
+                continue
+            started = time.monotonic()
+            if started >= end:
+                self.errors.append((source, "Stopped", "the notebook's time was used up", ""))
+                continue
+            message = {"ask": "run", "source": source, "modules": self.modules}
+            try:
+                # Where a loop took it all, the cells after it may still define things.
+                answer = super().request(message, min(max(left[question], 1.0), end - started))
+            except wire.Silence as silence:
+                self.close()
+                self.deadly[index] = str(silence)
+                return False
+            left[question] -= time.monotonic() - started
+            if answer.get("raised"):
+                said = (str(answer.get(key, "")) for key in ("raised", "text", "line"))
+                self.errors.append((source, *said))
+        return True
 
     def _launch(self) -> None:
         self.close()
@@ -164,7 +187,8 @@ class Submission(wire.Peer):
         worker = "/grading/sealed.py" if self.sealed else str(WORKER)
         # -I: nothing of this folder or of the user's, but the worker's own folder for wire.py.
         run = f"import sys; sys.path.insert(0, {str(Path(worker).parent)!r}); import sealed; "
-        run += f"sealed.main({there[0]}, {back[1]})"
+        with_torch = self.modules is None or "torch" in self.modules
+        run += f"sealed.main({there[0]}, {back[1]}, {with_torch})"
         command = _seal(environment) if self.sealed else []
         self.process = subprocess.Popen(
             [*command, sys.executable, "-I", "-c", run],
@@ -176,6 +200,9 @@ class Submission(wire.Peer):
             pass_fds=(there[0], back[1]),
             start_new_session=True,
             preexec_fn=self._set_limits,
+            user=self.user,
+            group=self.user,
+            extra_groups=None if self.user is None else [],
         )
         os.close(there[0])
         os.close(back[1])
@@ -187,11 +214,16 @@ class Submission(wire.Peer):
         resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    def begin_question(self) -> None:
-        """Give the next question its budget; start again where the last one broke the process."""
-        if self.process is None:
+    def begin_question(self, question: str) -> None:
+        """Go on with a question's tests; start again where the last one broke the process."""
+        self.question = question
+        if self.process is None and self._budget() > 0:
             self.start()
-        self.question_end = min(self.end, time.monotonic() + self.limits.cell_seconds)
+
+    def _budget(self) -> float:
+        """Return the seconds that the tests of this question may still wait for answers."""
+        left = self.limits.question_seconds - self.used[self.question]
+        return min(left, self.end - time.monotonic())
 
     def variables(self, names: list[str]) -> dict:
         """Return the submission's variables, copies of values and ways to call functions."""
@@ -202,14 +234,19 @@ class Submission(wire.Peer):
 
     def request(self, message: dict, seconds: float | None = None) -> dict:
         """Ask within the question's budget; close the process where it does not answer."""
-        if self.process is None:
-            raise TimeoutError("the time of this question is used up, or its process ended.")
-        left = self.question_end - time.monotonic()
+        if self.process is None or self._budget() <= 0:
+            raise TimeoutError(
+                f"the {self.limits.question_seconds:g} seconds of this question are used up, "
+                "or its process ended."
+            )
+        started = time.monotonic()
         try:
-            return super().request(message, max(0.1, left))
+            return super().request(message, self._budget())
         except wire.Silence as silence:
             self.close()
             raise TimeoutError(f"the submission was stopped: {silence}.") from None
+        finally:
+            self.used[self.question] += time.monotonic() - started
 
     def close(self) -> None:
         """End the process and all that it started."""

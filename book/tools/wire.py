@@ -14,10 +14,12 @@ import inspect
 import json
 import os
 import select
+import sys
 import time
 
 import numpy as np
-import torch
+
+torch = sys.modules.get("torch")  # large; where an assignment does not name it nobody needs it
 
 KINDS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 MAX_MESSAGE = 200_000_000
@@ -35,6 +37,11 @@ class Opaque:
     def __init__(self, kind: str):
         self.kind = kind
         self.__class__ = type(kind, (Opaque,), {})
+
+
+def is_tensor(value) -> bool:
+    """Whether a value is a tensor, where there is torch."""
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 class Foreign(Exception):
@@ -182,7 +189,7 @@ class Peer:
             return {"ellipsis": True}
         if depth > MAX_DEPTH:
             return {"other": "deeply nested value"}
-        if isinstance(value, torch.Tensor):
+        if is_tensor(value):
             array = np.ascontiguousarray(value.detach().cpu().numpy())
             packed = {"tensor": _pack_array(array, value.shape)}
             if value.requires_grad:
@@ -241,7 +248,7 @@ class RemoteFunction:
         return self.peer.call(self.number, arguments)
 
 
-class _Link(torch.autograd.Function):
+class _Link(torch.autograd.Function if torch else object):
     """Tensors of an answer, tied to the arguments by the other side's graph."""
 
     @staticmethod
@@ -308,7 +315,7 @@ def _unpack_array(packed: list) -> np.ndarray:
 
 def _frozen(argument):
     """Return an argument as it is now, functions left out."""
-    if isinstance(argument, torch.Tensor):
+    if is_tensor(argument):
         return argument.detach()
     return None if callable(argument) else argument
 
@@ -316,7 +323,7 @@ def _frozen(argument):
 def _take_over(arguments, now) -> None:
     """Let the caller's arguments become what the other side made of them."""
     for mine, theirs in zip(arguments, now, strict=True):
-        if isinstance(mine, torch.Tensor) and isinstance(theirs, torch.Tensor):
+        if is_tensor(mine) and is_tensor(theirs):
             if mine.shape == theirs.shape and not torch.equal(mine, theirs):
                 with torch.no_grad():
                     mine.copy_(theirs)

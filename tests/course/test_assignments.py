@@ -4,6 +4,7 @@
 """
 
 import ast
+import json
 import re
 import socket
 import zipfile
@@ -182,7 +183,9 @@ def test_builds_are_equal_byte_for_byte_and_need_no_network(tiny, masters, tmp_p
         "autograder.zip",
         "solution/tiny.ipynb",
         "stamp.json",
+        "student/requirements.txt",
         "student/tiny.ipynb",
+        "student/tiny_colab.ipynb",
     ]
     for path in files:
         assert (again / path).read_bytes() == (tiny / path).read_bytes(), path
@@ -221,6 +224,32 @@ def test_overlay_replaces_numbers_and_hidden_tests(masters, tmp_path):
     tests = zipfile.ZipFile(folder / "autograder.zip").read("tests/q1.py").decode()
     assert re.findall(r"def (test_\w+)", tests) == ["test_scaled", "test_mine"]
     assert re.findall(r"hidden=(\w+)", tests) == ["False", "True"]
+
+
+def test_each_student_has_numbers_of_their_own(masters, tmp_path):
+    """The hidden tests of a student are built with the student's numbers."""
+    numbers = "[each]\nfactor = [2, 3, 5, 7, 11, 13]\n"
+    private = overlay(tmp_path, numbers__toml=numbers, gradescope__toml="scores = 'hidden'\n")
+    found = {}
+    for student in ("ann", "bob", "cem"):
+        folder = assignments.build("tiny", masters=masters, overlay=private, student=student)
+        assert not (folder / "solution").exists()
+        (factor,) = re.findall(r"factor = (\d+)", notebook_code(folder / "student" / "tiny.ipynb"))
+        found[student] = int(factor)
+        archive = folder / "autograder.zip"
+        assert json.loads(zipfile.ZipFile(archive).read("about.json"))["scores"] == "hidden"
+        for other in (int(factor), int(factor) + 1):
+            answers = {"factor": other, "scaled": lambda x, by=other: by * x}
+            result = assignments.run_tests(archive, answers, ["q1"])["q1"]
+            # The public test holds the student's own value, the hidden one looks at the factor.
+            assert result.passed_all == (other == int(factor))
+    assert len(set(found.values())) > 1
+    with pytest.raises(AssignmentError, match=r"has no table \[each\]"):
+        plain = overlay(tmp_path / "plain", numbers__toml="factor = 2\n")
+        assignments.build("tiny", masters=masters, overlay=plain, student="ann")
+    with pytest.raises(AssignmentError, match="it may be one of: visible, after_due_date"):
+        odd = overlay(tmp_path / "odd", gradescope__toml="scores = 'now'\n")
+        assignments.build("tiny", masters=masters, overlay=odd)
 
 
 def test_the_overlay_on_the_teaching_page_works(tmp_path):

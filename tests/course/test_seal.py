@@ -11,7 +11,7 @@ import torch
 import wire
 from sampling import some
 
-LIMITS = remote.Limits(seconds=500, cell_seconds=60, memory_gib=8)
+LIMITS = remote.Limits(question_seconds=60, seconds=500, memory_gib=8)
 needs_seal = pytest.mark.skipif(
     not remote.can_seal() and not os.environ.get("CI"),
     reason="NO SEAL HERE: bubblewrap is missing or may not make namespaces; nothing was tested",
@@ -279,7 +279,7 @@ def test_modules_that_an_assignment_does_not_name_are_refused():
         assert submission.variables(["x"])["x"].tolist() == [1, 1]
     finally:
         submission.close()
-    ((_, kind, text),) = submission.errors
+    ((_, kind, text, _),) = submission.errors
     assert kind == "ImportError"
     assert text.startswith("scipy may not be used in this assignment; numpy may")
 

@@ -1,0 +1,155 @@
+"""Roster, marks and what goes back to the learning management system."""
+
+import csv
+
+import pytest
+from assignments import AssignmentError
+from gradebook import Book, read_roster, read_table, shown, student_of
+
+QUESTIONS = {"q1": {"points": 4.0, "manual": False}, "q2": {"points": 2.0, "manual": True}}
+CANVAS = """\
+Student,ID,SIS User ID,SIS Login ID,Section,01_tiny (77),Final Score
+    Points Possible,,,,,6,(read only)
+"Doe, Jane",101,S1,jane,Autumn,,
+"=Cmd, Tom",102,S2,tom,Autumn,,
+"Student, Test",,,,Autumn,,
+"""
+MOODLE = """\
+Identifier,Full name,Email address,Status,Grade,Maximum Grade,Feedback comments
+Participant 901,Jane Doe,jane@uni.edu,Submitted,,6.00,
+Participant 902,Tom Cmd,tom@uni.edu,Submitted,,6.00,
+"""
+
+
+def table(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def record(points):
+    cases = [{"hidden": False, "passed": False, "message": "Twice too large."}]
+    questions = {"q1": {"score": points, "possible": 4.0, "cases": cases}}
+    return {
+        "questions": questions,
+        "errors": [],
+        "written": ["Why?"],
+        "problem": None,
+        "content": 1,
+    }
+
+
+def book(roster, tmp_path, marks="", name="01_tiny"):
+    found = Book(name, QUESTIONS, roster)
+    students = set(roster) | {"ann"}
+    head = "assignment,student,question,points,words\n"
+    found.read_marks(table(tmp_path / "marks.csv", head + marks), students)
+    return found
+
+
+def rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_canvas_gets_its_own_rows_back(tmp_path):
+    roster = read_roster(table(tmp_path / "roster.csv", CANVAS))
+    assert list(roster) == ["jane", "tom"]
+    assert student_of("doejane_101_555_01_tiny", roster) == "jane"
+    assert student_of("cmdtom_LATE_102_556_homework-2", roster) == "tom"
+    assert student_of("other_103_557_01_tiny", roster) == "other_103_557_01_tiny"
+    found = book(roster, tmp_path, '01_tiny,jane,q2,"1,5",Short.\n')
+    found.records = {"jane": record(3.0), "tom": record(0.0)}
+    found.write(tmp_path)
+    assert rows(tmp_path / "canvas.csv") == [
+        ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "01_tiny (77)"],
+        ["Points Possible", "", "", "", "", "6"],
+        ["Doe, Jane", "101", "S1", "jane", "Autumn", "4.5"],
+        ["'=Cmd, Tom", "102", "S2", "tom", "Autumn", "0"],
+    ]
+    assert rows(tmp_path / "to_mark.csv")[1:] == [["01_tiny", "tom", "q2", "", ""]]
+    assert not (tmp_path / "moodle.csv").exists()
+
+
+def test_moodle_gets_its_own_worksheet_back(tmp_path):
+    roster = read_roster(table(tmp_path / "roster.csv", MOODLE))
+    assert student_of("Jane Doe_901_assignsubmission_file", roster) == "jane@uni.edu"
+    assert student_of("TOM", roster) == "tom@uni.edu"
+    found = book(roster, tmp_path, "01_tiny,jane@uni.edu,q2,2,=Good\n")
+    found.records = {name: record(4.0) for name in roster}
+    found.write(tmp_path)
+    head, jane, tom = rows(tmp_path / "moodle.csv")
+    assert head == MOODLE.splitlines()[0].split(",")
+    assert jane == [
+        "Participant 901",
+        "Jane Doe",
+        "jane@uni.edu",
+        "Submitted",
+        "6",
+        "6.00",
+        "q2: =Good",
+    ]
+    assert tom[4] == "4"
+
+
+def test_marks_and_overrides_count_and_are_said(tmp_path):
+    found = book({"ann": {}}, tmp_path, "01_tiny,Ann,q1,4,I was wrong.\nother,bob,q9,99,\n")
+    found.records = {"ann": record(1.0)}
+    row = found.row("ann")
+    assert row == {
+        "student": "ann",
+        "q1": 4.0,
+        "q2": "",
+        "total": 4.0,
+        "possible": 6.0,
+        "note": "q1 by hand; the tests gave 1; q2 is not marked yet",
+    }
+    found.write_feedback(tmp_path / "ann.md", "ann")
+    page = (tmp_path / "ann.md").read_text()
+    assert "## q1: 4 of 4" in page and "> I was wrong." in page and "- Twice too large." in page
+    assert "## q2: not marked yet, worth 2" in page
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("01_tiny,zoe,q1,1,", "row 2: there is no student 'zoe'"),
+        ("01_tiny,ann,q7,1,", "row 2: there is no question 'q7'"),
+        ("01_tiny,ann,q1,5,", "points of q1 lie between 0 and 4, not at '5'"),
+        ("01_tiny,ann,q1,nan,", "not at 'nan'"),
+        ("01_tiny,ann,q1,good,", "not at 'good'"),
+        ("01_tiny,ann,q1,1,\n01_tiny,ann,q1,2,", "row 3: a second mark of ann for q1"),
+    ],
+)
+def test_marks_that_mean_nothing_are_refused(tmp_path, line, message):
+    with pytest.raises(AssignmentError, match=message):
+        book({}, tmp_path, line + "\n")
+
+
+def test_tables_that_cannot_be_read_are_refused(tmp_path):
+    path = tmp_path / "roster.csv"
+    with pytest.raises(AssignmentError, match="cannot be read"):
+        read_roster(path)
+    for text, message in {
+        "name\nann\n": "names no students",
+        "student\nann\nANN\n": "has two rows for ANN",
+        "student\n../ann\n": "is no name for a student",
+        'student\n"ann\n': "is not CSV",
+    }.items():
+        with pytest.raises(AssignmentError, match=message):
+            read_roster(table(path, text))
+    path.write_bytes("student\nJosé\n".encode("latin-1"))
+    with pytest.raises(AssignmentError, match="not in UTF-8"):
+        read_roster(path)
+    with pytest.raises(AssignmentError, match="has no column 'points'"):
+        read_table(table(path, "student,question\n"), ["student", "points"])
+
+
+def test_a_spreadsheet_in_another_language_is_read(tmp_path):
+    path = table(tmp_path / "roster.csv", "\ufeffstudent;name\nann;Ann, of course\n")
+    assert read_roster(path) == {"ann": {"student": "ann", "name": "Ann, of course"}}
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@cmd", "\tx", "\rx"])
+def test_no_cell_is_a_formula(cell):
+    assert shown(cell) == "'" + cell
+    assert shown("a" + cell) == "a" + cell and shown(-1.0) == "-1"
