@@ -46,7 +46,7 @@ def grade(source: Path, submission: Path) -> dict:
             for part in ("sealed.py", "wire.py"):
                 shutil.copy(source / part, folder)
             remote.WORKER = Path(folder) / "sealed.py"
-            Path(folder).chmod(0o711)
+            Path(folder).chmod(0o755)
             shutil.chown(home, NOBODY, NOBODY)
         result = Path(folder) / "result.json"
         limits = asdict(remote.Limits())

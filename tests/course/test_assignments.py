@@ -59,13 +59,14 @@ def test_there_are_assignments():
         "03_cross_population",
         "04_optimal_prior",
         "05_multi_aspect",
+        "07_open_experiment",
     } <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_key_passes_everything(name):
     results = assignments.run_tests(built(name) / "autograder.zip", variables(name, "solution"))
-    assert len(results) >= 5
+    assert len(results) >= 4
     for result in results.values():
         assert result.passed_all, result.summary()
 

@@ -6,14 +6,22 @@ import pytest
 import remote
 
 
+@pytest.fixture(scope="module")
+def worker():
+    """A process that grades one notebook after another, as in a class."""
+    worker = grade.Worker()
+    yield worker
+    worker.close()
+
+
 @pytest.mark.parametrize("name", assignments.names())
 @pytest.mark.parametrize(("version", "share"), [("solution", 1.0), ("student", 0.0)])
-def test_a_full_run_of_key_and_stub(name, version, share):
+def test_a_full_run_of_key_and_stub(worker, name, version, share):
     folder = assignments.build(name)
     content = (folder / version / f"{name}.ipynb").read_bytes()
     archive = folder / "autograder.zip"
     limits = grade.Limits(question_seconds=150)  # a busy machine is no student's mistake
-    record = grade.grade_submission(content, archive, limits, remote.can_seal())
+    record = worker.grade(content, archive, limits, remote.can_seal())
     assert record["problem"] is None
     assert record["errors"] == []
     questions = grade.about(archive)["questions"]
