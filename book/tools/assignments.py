@@ -104,11 +104,12 @@ VISIBILITIES = ["visible", "after_due_date", "after_published", "hidden"]
 
 # What holds for every assignment stands under its title.
 RULES = """\
-**Rules.** The cells of a question may run for {seconds:g} seconds together, and so may its checks, your instructor's
-included. Grading uses one core, {memory:g} GiB of memory and no network. You may import {modules} and what comes with Python.
+**Rules.** The cells of a question may run for {seconds:g} seconds together, and so may its checks,
+your instructor's included. Grading uses one core, {memory:g} GiB of memory and no network. You may
+import {modules} and what comes with Python.
 
-Talk with anyone, read anything. What you hand in you write and can explain, and you name who and what helped you, a
-program that writes code included. The rules of your course come first."""
+Talk with anyone, read anything. What you hand in you write and can explain, and you name who and
+what helped you, a program that writes code included. The rules of your course come first."""
 
 # The last cell of the key: nbval fails where one of the public tests fails.
 ALL_PASSED = """\

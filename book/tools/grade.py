@@ -243,7 +243,7 @@ class Grader:
 
     Attributes:
         book: where grades are kept.
-        archive_of: returns the autograder of a student.
+        archives: each student's autograder.
         out: where the results go; what lies there and is still valid is kept.
         limits: what each submission may use.
         sealed: whether to seal the submissions.
@@ -251,7 +251,7 @@ class Grader:
     """
 
     book: Book
-    archive_of: object
+    archives: dict[str, Path]
     out: Path
     limits: Limits
     sealed: bool
@@ -295,7 +295,7 @@ class Grader:
         try:
             content = read_submission(the_notebook(files))
             read_cells(content)
-            archive = self.archive_of(name)
+            archive = self.archives[name]
         except (AssignmentError, OSError, ValueError) as error:
             return failed(str(error).rstrip("."))
         state = hashlib.sha256(content + archive.read_bytes())
@@ -352,11 +352,11 @@ def run(options: argparse.Namespace) -> Path:
     if marks or folder.with_name("marks.csv").is_file():
         book.read_marks(marks or folder.with_name("marks.csv"), set(handed_in))
 
-    def archive_of(student: str) -> Path:
-        if not options.per_student:
-            return archive
-        return assignments.build(name, overlay=overlay, student=student) / "autograder.zip"
-
+    archives = dict.fromkeys(handed_in, archive)
+    if options.per_student:
+        for student in tqdm(handed_in, desc="their own numbers", unit="archive", disable=None):
+            built = assignments.build(name, overlay=overlay, student=student)
+            archives[student] = built / "autograder.zip"
     out = options.out or folder.with_name(folder.name + "-grades")
     limits = Limits(options.question_seconds, options.seconds, options.memory_gib)
     jobs = min(options.jobs, len(handed_in))
@@ -367,7 +367,7 @@ def run(options: argparse.Namespace) -> Path:
             bar.write(f"{row['student']}: {row['total']:g} of {row['possible']:g}{note}")
             bar.update()
 
-        Grader(book, archive_of, out, limits, sealed, jobs).grade(handed_in, progress)
+        Grader(book, archives, out, limits, sealed, jobs).grade(handed_in, progress)
     missing = [n for n in book.records if any(book.score(n, q) is None for q in book.questions)]
     if missing:
         print(f"{len(missing)} students have answers without a mark: see to_mark.csv.")

@@ -280,6 +280,26 @@ def to_mark(out: Path) -> list[str]:
     return (out / "to_mark.csv").read_text().splitlines()
 
 
+def test_each_student_is_graded_by_their_own_numbers(tiny, masters, tmp_path, monkeypatch):
+    overlay, inbox = tmp_path / "overlay", tmp_path / "inbox"
+    (overlay / "tiny").mkdir(parents=True)
+    (overlay / "tiny" / "numbers.toml").write_text("[each]\nfactor = [2, 3, 5, 7, 11]\n")
+    inbox.mkdir()
+    build = assignments.build
+
+    def of_the_tests(name, **options):
+        return tiny if options.get("student") is None else build(name, masters=masters, **options)
+
+    monkeypatch.setattr(assignments, "build", of_the_tests)
+    own = build("tiny", masters=masters, overlay=overlay, student="ann")
+    for name in ("ann", "bob"):  # bob hands in what is right for ann
+        nbformat.write(notebook(own), inbox / f"{name}.ipynb")
+    command = [str(inbox), "--assignment", "tiny", "--trust", "--overlay", str(overlay)]
+    assert grade.main([*command, "--per-student"]) == 0
+    table = list(csv.DictReader((tmp_path / "inbox-grades" / "grades.csv").open()))
+    assert [row["q1"] for row in table] == ["2", "1"]
+
+
 def test_stopped_and_gone_on(tiny, course, tmp_path, monkeypatch):
     inbox = tmp_path / "inbox"
     inbox.mkdir()
