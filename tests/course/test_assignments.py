@@ -59,6 +59,7 @@ def test_there_are_assignments():
         "03_cross_population",
         "04_optimal_prior",
         "05_multi_aspect",
+        "06_factorial_mixture",
         "07_open_experiment",
     } <= set(NAMES)
 

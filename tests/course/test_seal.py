@@ -161,6 +161,8 @@ class Far(dict):
             ("04_optimal_prior", "q3"),
             ("05_multi_aspect", "q1"),
             ("05_multi_aspect", "q4"),
+            ("06_factorial_mixture", "q2"),
+            ("06_factorial_mixture", "q4"),
         ],
         4,
     ),

@@ -30,7 +30,7 @@ from vaelite import (
     vae,
 )
 from vaelite.disentangle import BetaTCVAE, FactorVAE
-from vaelite.distributions import lp_nested
+from vaelite.distributions import lp_nested, normal_gamma
 from vaelite.experiments import anchors, checks, comparison, get, networks
 from vaelite.experiments.factvae import bars, mocap
 from vaelite.experiments.factvae import common as aspects
@@ -652,6 +652,24 @@ def mixture(name, *arguments):
 
 
 FACTOR, PRODUCT = factorial_mixture.ConjugateFactor, factorial_mixture.FactorialPrior
+
+
+def as_printed(patch):
+    """Appendix C.1, in the place where torch looks for the divergence."""
+    source = inspect.getsource(normal_gamma._kl_normal_gamma).partition("\n")[2]  # no decorator
+    found, key = {}, (normal_gamma.NormalGamma, normal_gamma.NormalGamma)
+    exec(source.replace("torch.lgamma", "torch.digamma"), vars(normal_gamma), found)
+    patch.setitem(torch.distributions.kl._KL_REGISTRY, key, found["_kl_normal_gamma"])
+    patch.setattr(torch.distributions.kl, "_KL_MEMOIZE", {})
+
+
+def stale_encodings(patch):
+    """Keep what the loss encoded, and never encode again."""
+    model = factorial_mixture.FactorialMixtureVAE
+    edited(model, "loss", "None if self.reencode else (draw", "(draw")(patch)
+    edited(model, "after_step", "self.encode(batch) if self.reencode else carry", "carry")(patch)
+
+
 ASCENT = mixture("test_a_full_step_of_length_one_is_coordinate_ascent", None)
 WRITTEN_OUT = mixture("test_minibatches_stand_for_all_data", None)
 SAMPLED_SIX = mixture(
@@ -693,6 +711,65 @@ CODE |= {
     "factorial mixture: the step size rises": (
         mixture("test_step_sizes_fall_as_robbins_and_monro_want"),
         edited(factorial_mixture, "step_size", "-forgetting", "forgetting"),
+    ),
+    "factorial mixture: the weights' logarithm is that of their mean": (
+        SAMPLED_SIX,
+        edited(
+            FACTOR, "expected", "torch.digamma(c) - torch.digamma(c.sum())", "(c / c.sum()).log()"
+        ),
+    ),
+    "factorial mixture: the components' divergence is the wrong way round": (
+        mixture("test_the_four_divergences_are_those_of_samples", None),
+        edited(
+            FACTOR,
+            "kl_components",
+            "self.posterior(), self._prior()",
+            "self._prior(), self.posterior()",
+        ),
+    ),
+    "factorial mixture: C.1 as it is printed, digamma for log gamma": (
+        other_test("distributions/test_normal_gamma.py", "test_divergence_is_that_of_samples"),
+        as_printed,
+    ),
+    "factorial mixture: zero times its logarithm": (
+        other_test(
+            "test_factorial_mixture.py", "test_sure_responsibilities_count_no_logarithm_of_zero"
+        ),
+        edited(PRODUCT, "_kl_r", "torch.special.entr(gamma)", "-(gamma * gamma.log())"),
+    ),
+    "factorial mixture: the global divergences are not divided by N": (
+        mixture("test_the_loss_is_minus_the_elbo_and_beta_weighs_line_4b_alone", None),
+        edited(
+            factorial_mixture.FactorialMixtureVAE,
+            "loss",
+            "self.prior.kl_components().sum() / self.dataset_size",
+            "self.prior.kl_components().sum()",
+        ),
+    ),
+    "factorial mixture: Student's t has a degrees of freedom": (
+        mixture("test_density_is_that_of_samples_of_q", None),
+        edited(FACTOR, "_student", "2 * q.a", "q.a"),
+    ),
+    "factorial mixture: a prediction forgets that its mean is not known": (
+        mixture("test_density_is_the_sum_over_all_combinations_of_students_t", None),
+        edited(FACTOR, "_student", "(q.s + 1) / q.s * q.b", "q.b"),
+    ),
+    "factorial mixture: labels do not clamp": (
+        mixture("test_labels_clamp_responsibilities_and_feed_the_statistics", None),
+        edited(
+            PRODUCT,
+            "_clamped",
+            "torch.where(known, one_hot.to(free[i].dtype), free[i])",
+            "free[i]",
+        ),
+    ),
+    "factorial mixture: the term of labels counts data without one": (
+        mixture("test_the_term_of_labels_is_the_cross_entropy_of_free_responsibilities", None),
+        edited(PRODUCT, "local_terms", "torch.where(labels >= 0, errors, 0.0)", "errors"),
+    ),
+    "factorial mixture: the third step takes the encodings of the second": (
+        mixture("test_the_third_step_takes_the_moved_encoders_responsibilities", True, None),
+        stale_encodings,
     ),
 }
 
