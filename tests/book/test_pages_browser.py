@@ -96,7 +96,7 @@ def test_equations_break_where_they_must_and_stand_unbroken_where_they_can(html,
     page.set_viewport_size({"width": 1280, "height": 900})
     page.wait_for_timeout(600)
     wide = page.evaluate(heights)
-    assert wide[0] < narrow[0] and wide[2] == narrow[2]
+    assert wide[0] < narrow[0] and len(set(wide)) == 1  # all stand in one line
     assert page.evaluate(state) == ["", "", "", ""]
     assert page.locator("mjx-merror").count() == 0
 
