@@ -2,10 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
+from scipy import special
+from torch.distributions import kl_divergence
 
 from vaelite.book import bias_figures, disentangle_figures, isa_figures, lp_nested_figures
 from vaelite.book import cross_population_application_figures as applications
+from vaelite.book import factorial_mixture_figures as mixtures
 from vaelite.book import optimal_prior_figures as priors
+from vaelite.distributions import NormalGamma
+from vaelite.factorial_mixture import FactorialMixture
 from vaelite.toys import factor_analysis as fa
 from vaelite.toys import optimal_prior as laboratories
 
@@ -196,3 +202,43 @@ def test_a_ratio_is_shown_with_what_it_reports():
     np.testing.assert_allclose(left.curves[1].y, 2 * z)
     assert right.text == "step 5: fresh 0.40, own 9.00"
     assert right.points[0].y == pytest.approx(0.4)
+
+
+def test_a_page_repeats_the_sweeps_of_the_mixture():
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(30, 2)) * [1.0, 0.6] + rng.integers(-1, 2, size=(30, 1))
+    centres = np.array([[-1.5, 0.3], [0.2, 0.9], [1.4, -0.6], [0.1, -1.2]])
+    found = mixtures.mixture_sweeps(x, centres, [0, 3], (0.0, 1.0, 0.01, 0.01, 1.0))
+    codes = torch.tensor(x)
+    gamma = (-4 * torch.cdist(codes, torch.tensor(centres)) ** 2).softmax(-1)
+    prior = FactorialMixture([4], 2).double()
+    for sweep in range(4):
+        if sweep in (0, 3):
+            n, m, log_var = found[sweep // 3]
+            np.testing.assert_allclose(n, gamma.sum(0), atol=1e-4)
+        prior.natural_step(codes, torch.zeros_like(codes), [gamma], len(codes), 1.0)
+        if sweep in (0, 3):
+            np.testing.assert_allclose(m, prior.m[0], atol=1e-4)
+            np.testing.assert_allclose(log_var, (prior.b[0] / prior.a[0]).log(), atol=1e-3)
+        [gamma] = prior.responsibilities(codes, torch.zeros_like(codes))
+
+
+def test_digamma_by_arithmetic():
+    x = np.array([0.01, 0.3, 1.0, 2.5, 60.0])
+    np.testing.assert_allclose(mixtures.digamma(x), special.digamma(x), rtol=1e-6)
+
+
+def test_natural_steps_leave_a_share_and_small_plain_steps_descend():
+    start, best = (
+        NormalGamma(*torch.tensor(values, dtype=torch.double))
+        for values in ([-1.0, 1.0, 2.0, 1.5], [0.7, 9.0, 5.0, 3.0])
+    )
+    natural = mixtures.natural_path(start, best, 0.25, 12)
+    after = NormalGamma.from_natural_parameters(
+        0.75**12 * start.natural_parameters() + (1 - 0.75**12) * best.natural_parameters()
+    )
+    np.testing.assert_allclose(natural[-1, :2], [after.m, after.a / after.b])
+    assert natural[0, 2] == pytest.approx(float(kl_divergence(start, best)))
+    plain = mixtures.plain_path(start, best, 1e-3, 12)
+    assert (np.diff(plain[:, 2]) < 0).all()
+    assert np.isnan(mixtures.plain_path(start, best, 30.0, 12)[-1]).all()
