@@ -210,7 +210,7 @@ def test_a_page_repeats_the_sweeps_of_the_mixture():
     centres = np.array([[-1.5, 0.3], [0.2, 0.9], [1.4, -0.6], [0.1, -1.2]])
     found = mixtures.mixture_sweeps(x, centres, [0, 3], (0.0, 1.0, 0.01, 0.01, 1.0))
     codes = torch.tensor(x)
-    gamma = (-4 * torch.cdist(codes, torch.tensor(centres)) ** 2).softmax(-1)
+    gamma = (-0.5 * torch.cdist(codes, torch.tensor(centres)) ** 2).softmax(-1)
     prior = FactorialMixture([4], 2).double()
     for sweep in range(4):
         if sweep in (0, 3):

@@ -36,7 +36,7 @@ def mixture_sweeps(
 
     Args:
         x: ``(N, D)``, array or expression.
-        centres: ``(K, D)``: the first responsibilities are those of unit normals there, sharpened.
+        centres: ``(K, D)``: the first responsibilities are those of unit normals there.
         sweeps: after how many sweeps to look; the last is how many there are.
         hyperprior: m0, s0, a0, b0 and c0; m0 must be zero.
 
@@ -45,8 +45,8 @@ def mixture_sweeps(
     """
     _, s0, a0, b0, c0 = hyperprior
     count, components = x.shape[0], len(centres)
-    # np.dot of squares: the distance to each centre, up to a term that all centres share.
-    log_r = 4 * (2 * (x @ centres.T) - np.sum(centres**2, 1).reshape(1, components))
+    # Half the squared distance to each centre, but for a term that all centres share.
+    log_r = x @ centres.T - 0.5 * np.sum(centres**2, 1).reshape(1, components)
     found = []
     for sweep in range(max(sweeps) + 1):
         r = softmax(log_r)  # (N, K)
@@ -253,8 +253,8 @@ def graphical_model() -> Figure:
     }
     for left, bottom, width, height, label, at in (
         (1.9, 0.2, 3.6, 3.6, "$N$ data", (2.0, 0.4)),
-        (2.1, 2.05, 6.3, 3.75, "$I$ factors", (5.75, 2.25)),
-        (6.5, 2.25, 1.75, 3.4, "$K_i$", (7.75, 2.4)),
+        (2.1, 1.6, 6.35, 4.2, "$I$ factors", (5.7, 1.75)),
+        (6.6, 2.2, 1.65, 3.4, "$K_i$", (6.7, 2.35)),
     ):
         ax.add_patch(
             FancyBboxPatch(
@@ -284,7 +284,12 @@ def graphical_model() -> Figure:
             "",
             (x1, y1),
             (x0, y0),
-            arrowprops={"arrowstyle": "-|>", "shrinkA": 16, "shrinkB": 16, "color": "black"},
+            arrowprops={
+                "arrowstyle": "-|>",
+                "shrinkA": 26 if first in ("ms", "ab") else 15,
+                "shrinkB": 15,
+                "color": "black",
+            },
         )
     for x, y, text, colour in nodes.values():
         if colour:
@@ -321,6 +326,19 @@ def traces(trace: np.ndarray, truth: float) -> Figure:
     ax.axhline(truth, color="black", ls="--", lw=1.2)
     ax.set(xlabel="step", ylabel="precision a/b", ylim=(0.75 * truth, 1.4 * truth))
     ax.legend(loc="lower right")
+    return fig
+
+
+def students(posteriors: Mapping[str, NormalGamma]) -> Figure:
+    """Draw the density of a new code under each posterior, on a logarithmic scale."""
+    fig, ax = figures.subplots(height=2.2)
+    z = torch.linspace(-8, 8, 401, dtype=torch.double)
+    for (name, q), colour in zip(posteriors.items(), figures.COLOURS, strict=False):
+        scale = ((q.s + 1) / q.s * q.b / q.a).sqrt()
+        density = torch.distributions.StudentT(2 * q.a, q.m, scale).log_prob(z).exp()
+        ax.semilogy(z, density, color=colour, label=name)
+    ax.set(xlabel="a new code $z$", ylabel="density", ylim=(1e-6, 2))
+    ax.legend(loc="upper right", fontsize=10)
     return fig
 
 
