@@ -221,7 +221,7 @@ def product_code(centres: Sequence[np.ndarray], z: np.ndarray) -> Figure:
         centres: the components' means of the two factors, ``(K_1,)`` and ``(K_2,)``.
         z: ``(N, 2)`` codes.
     """
-    fig, ax = figures.subplots(height=3.4)
+    fig, ax = figures.subplots(height=2.7)
     index = [np.abs(z[:, [i]] - centres[i]).argmin(1) for i in range(2)]
     for k in range(len(centres[0])):
         for j in range(len(centres[1])):
@@ -331,7 +331,7 @@ def traces(trace: np.ndarray, truth: float) -> Figure:
 
 def students(posteriors: Mapping[str, NormalGamma]) -> Figure:
     """Draw the density of a new code under each posterior, on a logarithmic scale."""
-    fig, ax = figures.subplots(height=2.2)
+    fig, ax = figures.subplots(height=1.9)
     z = torch.linspace(-8, 8, 401, dtype=torch.double)
     for (name, q), colour in zip(posteriors.items(), figures.COLOURS, strict=False):
         scale = ((q.s + 1) / q.s * q.b / q.a).sqrt()
