@@ -131,7 +131,7 @@ def test_drawn_heads_are_judged_by_what_was_asked_for(monkeypatch):
             row = torch.tensor([clamped[0], clamped[1], 0.0])
             return row.expand(count, 3)
 
-    monkeypatch.setattr(heads, "_judges", lambda settings: [(Sees(i), None) for i in range(3)])
+    monkeypatch.setattr(heads, "judges", lambda settings: [Sees(i) for i in range(3)])
     found = heads._judged(Draws(), HEADS)
     assert [found[f"judged_{name}"] for name in heads.ATTRIBUTES] == [1.0, 1.0, 0.5]
     assert found["judged"] == pytest.approx(2.5 / 3)

@@ -81,11 +81,13 @@ def trace(results: Mapping[str, Any], experiment: Experiment) -> list[str]:
             continue
         loss = np.array(before["loss"])
         for name in entry.keys() - {"trial"}:
-            old, new = np.array(before[name]), np.array(entry[name])
+            # A part that a phase does not have is None at its steps.
+            old, new = (np.array(each[name], dtype=float) for each in (before, entry))
             if old.shape != new.shape or len(old) != len(loss):
                 found.append(f"{entry['trial']}: {len(new)} steps of {name}; stored are {len(old)}")
                 continue
-            far = ~(np.abs(old - new) <= TOLERANCE * np.maximum(np.abs(old), np.abs(loss) / 100))
+            near = np.abs(old - new) <= TOLERANCE * np.maximum(np.abs(old), np.abs(loss) / 100)
+            far = ~(near | (np.isnan(old) & np.isnan(new)))
             if far.any():
                 step = int(np.argmax(far))
                 found.append(

@@ -91,8 +91,8 @@ def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def anchors(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Keep the weights of one model with labels, which a page can compute with."""
-    return [next(dict(trial) for trial in trials if trial["method"] == "labels")]
+    """Return none: the networks are too large for their weights to be kept."""
+    return []
 
 
 def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> FactorialMixtureVAE:
@@ -160,7 +160,10 @@ def measure(
         "accuracy": sum(right) / len(right),
         **_each("accuracy", right),
         **shown,
-        **_each("judge", [judge.score(x, truth) for judge, truth in _judges(settings)]),
+        **_each(
+            "judge",
+            [j.score(x, truth) for j, truth in zip(judges(settings), attributes.T, strict=True)],
+        ),
         **found,
         "used": int(sum(each.sum() for each in used)),
     }
@@ -184,7 +187,7 @@ def _judged(model: FactorialMixtureVAE, settings: Mapping[str, Any]) -> dict[str
     each = DRAWN // len(combinations)
     for combination in combinations:
         x = model.sample(each, dict(enumerate(combination)))
-        for i, (judge, _) in enumerate(_judges(settings)):
+        for i, judge in enumerate(judges(settings)):
             right[i] += judge.score(x, torch.full((each,), combination[i]))
     shares = (right / len(combinations)).tolist()
     return {"judged": sum(shares) / len(shares), **_each("judged", shares)}
@@ -210,15 +213,18 @@ class Judge:
         """Return how often it is right."""
         return float(self.model.score(self._pixels(x), truth.numpy()))
 
+    def sees(self, x: Tensor) -> Tensor:
+        """Return what it sees in each picture, ``(N,)`` 0 or 1."""
+        return torch.from_numpy(self.model.predict(self._pixels(x)))
+
     @staticmethod
     def _pixels(x: Tensor) -> Any:
         return (x.double() / 255 if x.dtype == torch.uint8 else x.double()).flatten(1).numpy()
 
 
-def _judges(settings: Mapping[str, Any]) -> list[tuple[Judge, Tensor]]:
-    """Return each attribute's judge, and the truth about the test heads."""
-    _, truth = drawn("test", settings)
-    return list(zip(_fitted(settings["size"], settings["judge"]), truth.T, strict=True))
+def judges(settings: Mapping[str, Any]) -> list[Judge]:
+    """Return each attribute's judge, fitted on heads of its own."""
+    return _fitted(settings["size"], settings["judge"])
 
 
 @lru_cache(maxsize=2)
@@ -232,12 +238,22 @@ def drawn(split: str, settings: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     return _draw(settings["size"], settings[split], ("train", "test").index(split))
 
 
+def turned(split: str, settings: Mapping[str, Any]) -> Tensor:
+    """Return azimuth, elevation and light of a split's heads in degrees, ``(N, 3)``."""
+    return _choices(settings[split], ("train", "test").index(split))[2]
+
+
 @lru_cache(maxsize=4)
 def _draw(size: int, count: int, stream: int) -> tuple[Tensor, Tensor]:
+    identity, attributes, pose = _choices(count, stream)
+    worn = dict(zip(ATTRIBUTES, attributes.T, strict=True)) | {"smile": attributes[:, 1].float()}
+    return heads.render(identity, *pose.T, size=size, **worn).flatten(1), attributes
+
+
+def _choices(count: int, stream: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw identities ``(N,)``, attributes ``(N, 3)`` and angles ``(N, 3)``."""
     generator = torch.Generator().manual_seed(stream)
     identity = torch.randint(IDENTITIES, (count,), generator=generator)
     attributes = torch.randint(2, (count, len(ATTRIBUTES)), generator=generator)
     spread = torch.tensor([AZIMUTH, ELEVATION, LIGHT])
-    pose = (2 * torch.rand(count, 3, generator=generator) - 1) * spread
-    worn = dict(zip(ATTRIBUTES, attributes.T, strict=True)) | {"smile": attributes[:, 1].float()}
-    return heads.render(identity, *pose.T, size=size, **worn).flatten(1), attributes
+    return identity, attributes, (2 * torch.rand(count, 3, generator=generator) - 1) * spread
