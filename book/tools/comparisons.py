@@ -21,7 +21,8 @@ from vaelite.experiments import collect, comparison, isa
 from vaelite.experiments.comparison import Estimate, at, values
 
 NOT_RUN = "not run yet"
-PAPERS = ("isa_vae", "factorial_mixture", "optimal_prior", "cpvae", "factvae", "burda")  # in the order of the page
+# In the order of the page.
+PAPERS = ("isa_vae", "factorial_mixture", "optimal_prior", "cpvae", "factvae", "burda")
 
 
 def paper_versus_ours() -> str:

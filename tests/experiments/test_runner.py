@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -621,6 +622,21 @@ def test_the_trace_has_two_seeds_of_every_setting(toy):
     assert traced == [(1.0, 0), (1.0, 1), (5.0, 0), (5.0, 1)]
     assert all(len(entry["loss"]) == runner.TRACE_STEPS for entry in results["trace"])
     assert [trial["beta"] for trial in results["anchors"]["trials"]] == [1.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("part", "complaint"), [([None, 2.0], None), ([None, 2.1], "step 1"), ([1.0, 2.0], "step 0")]
+)
+def test_a_part_of_the_loss_may_be_missing_in_a_phase(part, complaint):
+    trial = {"method": "toy", "seed": 0}
+
+    def again(settings, trials):
+        return [{"trial": trial, "loss": [3.0, 2.0], "kl_z": part}]
+
+    stored_trace = [{"trial": trial, "loss": [3.0, 2.0], "kl_z": [None, 2.0]}]
+    results = {"settings": {}, "trials": [{"trial": trial}], "trace": stored_trace}
+    found = checks.trace(results, SimpleNamespace(trace=again))
+    assert (complaint in found[0]) if complaint else not found
 
 
 def test_trained_models_are_kept_and_read_back(toy, monkeypatch):
