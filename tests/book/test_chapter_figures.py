@@ -242,3 +242,30 @@ def test_natural_steps_leave_a_share_and_small_plain_steps_descend():
     plain = mixtures.plain_path(start, best, 1e-3, 12)
     assert (np.diff(plain[:, 2]) < 0).all()
     assert np.isnan(mixtures.plain_path(start, best, 30.0, 12)[-1]).all()
+
+
+def test_what_a_code_pays_is_drawn_as_it_is():
+    prior = FactorialMixture([3], 2).double()
+    codes = torch.tensor([[-2.0, 0.0], [-1.8, 0.3], [2.0, 0.1], [0.0, -2.0]]).double()
+    groups = torch.eye(3).double()[[0, 0, 1, 2]]
+    prior.natural_step(codes, torch.full_like(codes, 0.1), [groups], 400, 1.0)
+    some = {"A": ((-1.9, 0.2), (-2.0, -1.0)), "B": ((0.3, -1.7), (-1.0, -2.0))}
+    fig = mixtures.which_and_where(prior, some)
+    bars = fig.axes[1].patches
+    for (mean, log_var), where, which in zip(some.values(), bars[::2], bars[1::2], strict=True):
+        mean, log_var = torch.tensor([mean]).double(), torch.tensor([log_var]).double()
+        gamma = prior.responsibilities(mean, log_var.exp())
+        kl_z, kl_r = prior.kl_z(mean, log_var, gamma), prior.kl_r(gamma)
+        assert where.get_width() == pytest.approx(float(kl_z)) and where.get_x() == 0
+        assert which.get_width() == pytest.approx(float(kl_r))
+        assert which.get_x() == pytest.approx(float(kl_z))
+
+
+def test_blocks_stand_where_their_names_say():
+    pictures = np.zeros((2, 4, 3, 2, 5, 5))
+    pictures[1, 2] = 1
+    fig = mixtures.blocks(pictures, list("abcd"), ["up", "down"])
+    (white,) = [ax for ax in fig.axes if ax.images[0].get_array().min() > 0.9]
+    assert white is fig.axes[6]
+    assert [ax.get_title() for ax in fig.axes[:4]] == list("abcd")
+    assert fig.axes[4].get_ylabel() == "down"

@@ -137,6 +137,40 @@ def test_drawn_heads_are_judged_by_what_was_asked_for(monkeypatch):
     assert found["judged"] == pytest.approx(2.5 / 3)
 
 
+def test_what_judges_see_is_ordered_by_what_was_asked(monkeypatch):
+    settings = {**HEADS, "free": [2, 2]}
+    model = heads.make_model({"method": "labels", "seed": 0}, settings)
+    codes = torch.randn(40, model.prior.dim)
+    labels = torch.randint(2, (40, 3))
+    codes[:, ::2][:, :3] += 20 * labels  # one latent of each labelled factor shows the label
+    model.prior.seed(codes, torch.full_like(codes, 1e-4), 40, labels)
+
+    class Sees:
+        """A judge that reads the label back from the picture, here the code itself."""
+
+        def __init__(self, attribute):
+            self.attribute = attribute
+
+        def sees(self, x):
+            return (x[:, 2 * self.attribute] > 10).long()
+
+    monkeypatch.setattr(heads, "judges", lambda settings: [Sees(i) for i in range(3)])
+    monkeypatch.setattr(model, "decode", lambda z: z)
+    monkeypatch.setattr(model.likelihood, "mean", lambda z: z)
+    found = heads.seen(model, settings, 5)
+    asked = torch.stack(torch.meshgrid(*[torch.arange(2)] * 3, indexing="ij"), -1)
+    assert torch.equal(found, asked.unsqueeze(-2).expand(2, 2, 2, 5, 3))
+
+
+def test_variance_between_clusters():
+    values = torch.tensor([[1.0, 4.0], [3.0, 4.0], [7.0, 0.0], [9.0, 8.0]])
+    share = heads.share_between(torch.tensor([2, 2, 0, 0]), values)
+    torch.testing.assert_close(share, torch.tensor([36 / 40, 0.0], dtype=torch.double))
+    torch.manual_seed(0)
+    chance = heads.share_between(torch.randint(5, (4000,)), torch.randn(4000, 200)).mean()
+    assert chance == pytest.approx(4 / 3999, rel=0.2)
+
+
 def test_labels_are_given_to_their_share_alone():
     trial = {"method": "labels", "seed": 0}
     model = heads.make_model(trial, HEADS)

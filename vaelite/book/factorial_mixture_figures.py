@@ -214,6 +214,65 @@ def grid(pictures: np.ndarray, columns: int, *, xlabel: str = "", ylabel: str = 
     return fig
 
 
+def blocks(pictures: np.ndarray, across: Sequence[str], down: Sequence[str]) -> Figure:
+    """Draw a table of grids of pictures.
+
+    Args:
+        pictures: ``(len(down), len(across), R, C, H, W)`` from 0 to 1.
+        across: what stands above each column of grids.
+        down: what stands beside each row.
+    """
+    fig, axes = figures.subplots(len(down), len(across), height=1.4)
+    for name, row, grids in zip(down, axes, pictures, strict=True):
+        row[0].set_ylabel(name)
+        for ax, some in zip(row, grids, strict=True):
+            flat = np.reshape(some, (-1, *np.shape(some)[2:]))
+            image = figures.image_grid(flat, np.shape(some)[1], fill=1.0)
+            ax.imshow(image, cmap="gray", vmin=0, vmax=1)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+    for ax, name in zip(axes[0], across, strict=True):
+        ax.set_title(name, fontsize=11)
+    return fig
+
+
+def which_and_where(prior: Any, codes: Mapping[str, tuple[Any, Any]]) -> Figure:
+    """Draw codes among the components of one factor in the plane, and what each of them pays.
+
+    Args:
+        prior: one factor of two latents.
+        codes: by name, mean and log variance, ``(2,)`` each.
+    """
+    [m], [a], [b], [c] = prior.m, prior.a, prior.b, prior.c
+    fig, (plane, bars) = figures.subplots(1, 2, height=2.5, width_ratios=(1, 1.15))
+    for k in range(len(m)):
+        curve = ellipse(m[k].numpy(), (b[k] / a[k]).log().numpy())
+        plane.plot(*curve, color=figures.class_colour(k), lw=2)
+        count = float(c[k]) - prior.factors[0].hyperprior.c0
+        low = float(m[k, 1]) < 0
+        where = float(m[k, 0]), float(min(curve[1]) - 0.15 if low else max(curve[1]) + 0.15)
+        options = {"ha": "center", "va": "top" if low else "bottom", "fontsize": 11}
+        plane.text(*where, f"{count:.0f} data", color=figures.class_colour(k), **options)
+    for at, (name, (mean, log_var)) in enumerate(codes.items()):
+        plane.plot(*ellipse(np.asarray(mean), np.asarray(log_var)), "k--", lw=1.2)
+        plane.text(*np.asarray(mean), name, ha="center", va="center", fontsize=12)
+        kl_z, kl_r = costs_of(prior, mean, log_var)
+        bars.barh(at, kl_z, color=figures.BLUE, label="KL[z]: where" if not at else None)
+        bars.barh(at, kl_r, left=kl_z, color=figures.ORANGE, label="KL[r]: which" if not at else "")
+    plane.set(xticks=[], yticks=[], xlim=(-3.2, 3.2), ylim=(-3.4, 3.2), aspect="equal")
+    bars.set(yticks=range(len(codes)), yticklabels=list(codes), xlabel="nats")
+    bars.invert_yaxis()
+    bars.legend(loc="upper center", bbox_to_anchor=(0.5, 1.3), fontsize=10, ncols=1)
+    return fig
+
+
+def costs_of(prior: Any, mean: Any, log_var: Any) -> tuple[float, float]:
+    """Return KL[z] and KL[r] of one code of one factor, ``(D,)`` each, at the best gamma."""
+    mean, log_var = (torch.as_tensor(each, dtype=torch.double)[None] for each in (mean, log_var))
+    terms = prior.local_terms(mean, log_var)
+    return float(terms.kl_z[0, 0]), float(terms.kl_r[0, 0])
+
+
 def product_code(centres: Sequence[np.ndarray], z: np.ndarray) -> Figure:
     """Draw codes of two factors of one dimension each, and the cells that they quantise.
 

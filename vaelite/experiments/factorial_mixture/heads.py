@@ -193,6 +193,37 @@ def _judged(model: FactorialMixtureVAE, settings: Mapping[str, Any]) -> dict[str
     return {"judged": sum(shares) / len(shares), **_each("judged", shares)}
 
 
+@torch.no_grad()
+def seen(model: FactorialMixtureVAE, settings: Mapping[str, Any], count: int) -> Tensor:
+    """Return what judges see in heads drawn for every combination, ``(2, 2, 2, count, 3)``.
+
+    The first three axes are the components asked for.  A head keeps its draw of the free factors,
+    and of each component, so that neighbours along an axis differ by one factor alone.
+    """
+    drawn = {k: model.prior.sample(count, dict.fromkeys(range(3), k)) for k in (0, 1)}
+    own = [model.prior.parts(drawn[k]) for k in (0, 1)]
+    found = []
+    for combination in product((0, 1), repeat=len(ATTRIBUTES)):
+        asked = [own[k][i] for i, k in enumerate(combination)]
+        x = model.likelihood.mean(model.decode(torch.cat([*asked, *own[0][len(asked) :]], -1)))
+        found.append(torch.stack([judge.sees(x) for judge in judges(settings)], -1))
+    return torch.stack(found).reshape(2, 2, 2, count, -1)
+
+
+def share_between(clusters: Tensor, values: Tensor) -> Tensor:
+    r"""Return the share of each variance that lies between clusters, ``(N,), (N, V) -> (V,)``.
+
+    .. math:: \sum_k n_k (\bar v_k - \bar v)^2 \Big/ \sum_n (v_n - \bar v)^2
+
+    Clusters drawn at random among K explain (K - 1) / (N - 1) on average.
+    """
+    values = values.double() - values.double().mean(0)
+    member = torch.nn.functional.one_hot(clusters).double()  # (N, K)
+    sums = member.mT @ values
+    between = (sums.square() / member.sum(0).clamp(min=1).unsqueeze(-1)).sum(0)
+    return between / values.square().sum(0)
+
+
 class Judge:
     """A network of 64 units that tells an attribute from pixels.
 
