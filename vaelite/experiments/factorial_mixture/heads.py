@@ -35,11 +35,12 @@ import torch
 from torch import Tensor, nn
 
 from vaelite.data import heads
+from vaelite.experiments import networks
 from vaelite.experiments.factorial_mixture import common
 from vaelite.experiments.factorial_mixture.mnist import bound
+from vaelite.experiments.networks import check_method, seeded
 from vaelite.factorial_mixture import FactorialMixture, FactorialMixtureVAE
 from vaelite.nets import evaluated
-from vaelite.profile import seed
 from vaelite.training import History
 from vaelite.vae import Gaussian
 
@@ -81,18 +82,7 @@ SETTINGS = {
 }
 
 
-def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All methods of a seed, then the next seed."""
-    return [
-        {"method": method, "seed": seed(repeat)}
-        for repeat in range(settings["seeds"])
-        for method in settings["methods"]
-    ]
-
-
-def anchors(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return none: the networks are too large for their weights to be kept."""
-    return []
+anchors, trials = networks.no_anchors, networks.trials
 
 
 def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> FactorialMixtureVAE:
@@ -102,8 +92,7 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> Factori
         ValueError: if there is no such method.
     """
     method = trial["method"]
-    if method not in METHODS:
-        raise ValueError(f"there is no method {method!r}; there are: {', '.join(METHODS)}.")
+    check_method(method, METHODS)
     labelled = 0 if method == "unlabelled" else len(ATTRIBUTES)
     components = [2] * len(ATTRIBUTES) + settings["free"]
     prior = FactorialMixture(components, settings["factor_dim"], labelled=labelled)
@@ -123,8 +112,7 @@ def train(
 ) -> tuple[list[nn.Module], list[History]]:
     """Train the model of a trial."""
     (trial,) = group
-    with torch.random.fork_rng():
-        torch.manual_seed(trial["seed"])
+    with seeded(trial["seed"]):
         model = make_model(trial, settings)
     x, attributes = drawn("train", settings)
     data = x

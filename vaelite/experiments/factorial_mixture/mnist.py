@@ -42,7 +42,9 @@ from torch import Tensor, nn
 
 from vaelite import data as data_sets
 from vaelite import metrics
+from vaelite.experiments import networks
 from vaelite.experiments.factorial_mixture import common
+from vaelite.experiments.networks import check_method, seeded
 from vaelite.factorial_mixture import FactorialMixture, FactorialMixtureVAE, PointMixture
 from vaelite.nets import evaluated
 from vaelite.profile import seed
@@ -107,6 +109,9 @@ SETTINGS = {
 }
 
 
+anchors = networks.no_anchors
+
+
 def trials(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All methods of a seed, then the next seed."""
     return [
@@ -123,11 +128,6 @@ def _parameters(method: str, settings: Mapping[str, Any]) -> list[dict[str, int]
     return [{"components": settings["fixed"]}] if method in ("vade", "vamp") else [{}]
 
 
-def anchors(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return none: the networks are too large for their weights to be kept."""
-    return []
-
-
 def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Module:
     """Build a trial's model.
 
@@ -135,6 +135,7 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Modu
         ValueError: if there is no such method.
     """
     method, count = trial["method"], trial.get("components")
+    check_method(method, METHODS)
     x = images(settings["data"], "train")
     size = settings["latent_dim"]
     sizes = (x.shape[1], settings["hidden"], size)
@@ -147,11 +148,9 @@ def make_model(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> nn.Modu
             prior = FactorialMixture([count], size)
         case "vade":
             prior = PointMixture([count], size)
-        case "two factors":
+        case _:
             factors = settings["factors"]
             prior = FactorialMixture(factors, size // len(factors))
-        case _:
-            raise ValueError(f"there is no method {method!r}; there are: {', '.join(METHODS)}.")
     return FactorialMixtureVAE.mlp(*sizes, prior=prior, dataset_size=len(x))
 
 
@@ -160,8 +159,7 @@ def train(
 ) -> tuple[list[nn.Module], list[History]]:
     """Train the model of a trial."""
     (trial,) = group
-    with torch.random.fork_rng():
-        torch.manual_seed(trial["seed"])
+    with seeded(trial["seed"]):
         model = make_model(trial, settings)
     x = images(settings["data"], "train")
     return [model], [common.train_one(model, x, settings, trial["seed"])]
