@@ -531,7 +531,8 @@ class FactorialPrior(Prior):
     ) -> LocalTerms:
         """Return lines (4b) and (4c) at the responsibilities of eq. 5, and the term of eq. 8.
 
-        The responsibilities are held: since they are optimal, their own gradient is zero.
+        The responsibilities are held: since they are optimal at beta = 1, their own
+        gradient is zero there.
 
         Args:
             mean: ``(B, I D)`` of q(z|x).

@@ -222,7 +222,7 @@ def blocks(pictures: np.ndarray, across: Sequence[str], down: Sequence[str]) -> 
         across: what stands above each column of grids.
         down: what stands beside each row.
     """
-    fig, axes = figures.subplots(len(down), len(across), height=1.4)
+    fig, axes = figures.subplots(len(down), len(across), height=1.25)
     for name, row, grids in zip(down, axes, pictures, strict=True):
         row[0].set_ylabel(name)
         for ax, some in zip(row, grids, strict=True):
@@ -286,7 +286,7 @@ def product_code(centres: Sequence[np.ndarray], z: np.ndarray) -> Figure:
         for j in range(len(centres[1])):
             of = (index[0] == k) & (index[1] == j)
             ax.plot(*z[of].T, ".", ms=4, color=figures.class_colour((k + 3 * j) % 6))
-            ax.text(centres[0][k], centres[1][j] + 0.42, f"({k + 1}, {j + 1})", ha="center")
+            ax.text(centres[0][k], centres[1][j] + 0.5, f"({k + 1}, {j + 1})", ha="center")
     for i, lines in enumerate((ax.axvline, ax.axhline)):
         for middle in (np.sort(centres[i])[1:] + np.sort(centres[i])[:-1]) / 2:
             lines(middle, color=figures.GREY, lw=1, ls="--")
@@ -388,19 +388,6 @@ def traces(trace: np.ndarray, truth: float) -> Figure:
     return fig
 
 
-def students(posteriors: Mapping[str, NormalGamma]) -> Figure:
-    """Draw the density of a new code under each posterior, on a logarithmic scale."""
-    fig, ax = figures.subplots(height=1.9)
-    z = torch.linspace(-8, 8, 401, dtype=torch.double)
-    for (name, q), colour in zip(posteriors.items(), figures.COLOURS, strict=False):
-        scale = ((q.s + 1) / q.s * q.b / q.a).sqrt()
-        density = torch.distributions.StudentT(2 * q.a, q.m, scale).log_prob(z).exp()
-        ax.semilogy(z, density, color=colour, label=name)
-    ax.set(xlabel="a new code $z$", ylabel="density", ylim=(1e-6, 2))
-    ax.legend(loc="upper right", fontsize=10)
-    return fig
-
-
 def cost_curves(
     components: Sequence[int], parts: Mapping[str, Sequence[float]], at: int | None = None
 ) -> Panel:
@@ -422,7 +409,7 @@ def cost_curves(
 
 def measured(components: Sequence[int], curves: Mapping[str, Sequence[np.ndarray]]) -> Figure:
     """Draw what several seeds paid against log2 K: a dot a seed, a line through the means."""
-    fig, ax = figures.subplots(height=2.8)
+    fig, ax = figures.subplots(height=2.1)
     x = np.log2(np.asarray(components, float))
     for (name, values), colour in zip(curves.items(), (figures.BLUE, figures.ORANGE), strict=False):
         for at, seeds in zip(x, values, strict=True):
