@@ -28,6 +28,7 @@ import sys
 import tempfile
 import uuid
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ def find_submissions(folder: Path, roster: dict) -> dict[str, list[Path]]:
         AssignmentError: if the folder is missing, or there is nobody to grade.
     """
     if not folder.is_dir():
-        raise AssignmentError(f"{folder} is not a folder.")
+        raise AssignmentError(f"{folder} is not a folder; unpack an archive first.")
     found: dict[str, list[Path]] = {name: [] for name in roster}
     for path in sorted(folder.iterdir()):
         if not path.name.startswith(".") and path.name not in IGNORED:
@@ -120,7 +121,7 @@ def read_submission(path: Path) -> bytes:
             if members[0].file_size > MAX_NOTEBOOK_BYTES:
                 raise too_large
             return archive.read(members[0])
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
         raise AssignmentError("the file is not a zip archive that can be read") from None
 
 
@@ -264,6 +265,14 @@ class Grader:
             handed_in: the files of each student.
             progress: called with each student's row.
         """
+        waiting = {}
+        for name, files in handed_in.items():
+            record, job = self._look_up(name, files)
+            if record is None:
+                waiting[name] = job
+            else:
+                self.book.records[name] = record
+        self._write(list(self.book.records), progress)
         self.workers: queue.Queue = queue.Queue()
         self.stopped = False
         workers = [Worker() for _ in range(self.jobs)]
@@ -271,14 +280,11 @@ class Grader:
             self.workers.put(worker)
         pool = ThreadPoolExecutor(self.jobs)
         try:
-            tasks = {pool.submit(self._one, name, files): name for name, files in handed_in.items()}
+            tasks = {pool.submit(self._grade, name, job): name for name, job in waiting.items()}
             for task in as_completed(tasks):
                 name = tasks[task]
                 self.book.records[name] = task.result()
-                self.book.write(self.out)
-                self.book.write_feedback(self.out / "feedback" / f"{name}.md", name)
-                if progress:
-                    progress(self.book.row(name))
+                self._write([name], progress)
         except BaseException:
             self.stopped = True
             for worker in workers:
@@ -288,17 +294,27 @@ class Grader:
             pool.shutdown(cancel_futures=True)
             for worker in workers:
                 worker.close()
-        self.book.write_written(self.out / "written.md")
 
-    def _one(self, name: str, files: list[Path]) -> dict:
-        """Return the record of a student, from the last run if nothing has changed since."""
+    def _write(self, names: list[str], progress) -> None:
+        self.book.write(self.out)
+        self.book.write_written(self.out / "written.md")
+        for name in names:
+            self.book.write_feedback(self.out / "feedback" / f"{name}.md", name)
+            if progress:
+                progress(self.book.row(name))
+
+    def _look_up(self, name: str, files: list[Path]) -> tuple[dict | None, tuple | None]:
+        """Return the record of a student, or what is to grade: notebook and digest.
+
+        The record is that of the last run if nothing has changed since, or says why there is
+        nothing to grade.
+        """
         try:
             content = read_submission(the_notebook(files))
             read_cells(content)
-            archive = self.archives[name]
-        except (AssignmentError, OSError, ValueError) as error:
-            return failed(str(error).rstrip("."))
-        state = hashlib.sha256(content + archive.read_bytes())
+        except Exception as error:  # whatever is odd about one submission, it stops no other
+            return failed(str(error).rstrip(".") or type(error).__name__), None
+        state = hashlib.sha256(content + self.archives[name].read_bytes())
         state.update(repr((self.limits, self.sealed)).encode())
         for part in PARTS:
             state.update(WORKER.with_name(part).read_bytes())
@@ -306,16 +322,24 @@ class Grader:
         if stored.is_file():
             record = json.loads(stored.read_text(encoding="utf-8"))
             if record["digest"] == state.hexdigest():
-                return record
+                return record, None
+        return None, (content, state.hexdigest())
+
+    def _grade(self, name: str, job: tuple[bytes, str]) -> dict:
+        """Grade a notebook and store the record."""
+        content, digest = job
         worker = self.workers.get()
         try:
             if self.stopped:
                 return failed("not graded yet")
-            record = worker.grade(content, archive, self.limits, self.sealed)
+            record = worker.grade(content, self.archives[name], self.limits, self.sealed)
+        except Exception as error:
+            return failed(f"grading failed, {type(error).__name__}: {error}")
         finally:
             self.workers.put(worker)
         if "content" in record:  # or else the machine was at fault: try again next time
-            record = {"digest": state.hexdigest(), **record}
+            record = {"digest": digest, **record}
+            stored = self.out / "records" / f"{name}.json"
             gradebook.write(stored, json.dumps(record, indent=1))
         return record
 
@@ -335,10 +359,13 @@ def run(options: argparse.Namespace) -> Path:
         raise AssignmentError(
             "no folder was named; say make grade SUBMISSIONS=folder ASSIGNMENT=name."
         )
-    folder = Path(options.submissions).expanduser().resolve()
+    folder = _path(options.submissions).resolve()
     roster, marks = options.roster or folder.with_name("roster.csv"), options.marks
     students = gradebook.read_roster(roster) if options.roster or roster.is_file() else {}
     handed_in = find_submissions(folder, students)
+    for name in ("roster.csv", "marks.csv"):
+        if (folder / name).is_file():
+            print(f"grade: {name} belongs beside {folder}; inside of it, it is not read.")
     sealed = remote.can_seal()
     if not (sealed or options.trust):
         raise AssignmentError(remote.NO_SEAL)
@@ -347,8 +374,10 @@ def run(options: argparse.Namespace) -> Path:
     name, overlay = options.assignment, options.overlay
     archive = assignments.build(name, overlay=overlay) / "autograder.zip"
     book = Book(name, about(archive)["questions"], students)
-    if students:
-        book.notes = {n: ["not on the roster"] for n in handed_in if n not in students}
+    for student, files in handed_in.items():
+        late = any("_LATE_" in path.name for path in files)  # as Canvas names them
+        unknown = bool(students) and student not in students
+        book.notes[student] = ["late"] * late + ["not on the roster"] * unknown
     if marks or folder.with_name("marks.csv").is_file():
         book.read_marks(marks or folder.with_name("marks.csv"), set(handed_in))
 
@@ -374,18 +403,28 @@ def run(options: argparse.Namespace) -> Path:
     return out
 
 
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of jobs, 1 or more")
+    return int(text)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Grade a folder of submitted notebooks.")
     add = parser.add_argument
     add("submissions", help="notebooks, archives, or one folder each")
     add("--assignment", required=True, help="for example 01_foundations")
-    add("--roster", type=Path, help="every student has a row; default: roster.csv beside it")
-    add("--marks", type=Path, help="your marks; default: marks.csv beside SUBMISSIONS")
-    add("--overlay", type=Path, help="your private folder of numbers and tests")
+    add("--roster", type=_path, help="every student has a row; default: roster.csv beside it")
+    add("--marks", type=_path, help="your marks; default: marks.csv beside SUBMISSIONS")
+    add("--overlay", type=_path, help="your private folder of numbers and tests")
     add("--per-student", action="store_true", help="with the numbers of each student's own")
-    add("--out", type=Path, help="default: SUBMISSIONS-grades")
-    add("--jobs", type=int, default=os.cpu_count() or 1, help="at the same time; default: cores")
+    add("--out", type=_path, help="default: SUBMISSIONS-grades")
+    add("--jobs", type=_jobs, default=os.cpu_count() or 1, help="at the same time; default: cores")
     add("--question-seconds", type=float, default=Limits.question_seconds)
     add("--seconds", type=float, default=Limits.seconds, help="for a notebook, whatever it does")
     add("--memory-gib", type=float, default=Limits.memory_gib)

@@ -1,6 +1,7 @@
 """A class of 25, graded by one command: attacks, accidents, and right answers in every style."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -140,13 +141,14 @@ EXPECTED = {
     "no-metadata": (2, 1, ""),
     "check-first": (2, 1, "cells that raised: 1"),
     "shouting": (2, 1, ""),
+    "torn": (0, 0, "the file is not a zip archive that can be read"),
     "two": (0, 0, "2 notebooks were handed in (a.ipynb, b.ipynb); leave one"),
     "broken": (0, 0, "the file is not a notebook that can be read"),
     "paper": (0, 0, "no notebook was handed in, but paper.pdf"),
     "absent": (0, 0, "no submission"),
     "=1+1": (2, 1, "not on the roster"),
 }
-UNGRADED = {"two", "broken", "paper", "absent"}
+UNGRADED = {"torn", "two", "broken", "paper", "absent"}
 
 
 def notebook(tiny, scaled=SCALED, square=SQUARE, written="Because."):
@@ -160,6 +162,16 @@ def notebook(tiny, scaled=SCALED, square=SQUARE, written="Because."):
         elif cell.source.startswith("_Type your answer"):
             cell.source = written
     return content
+
+
+def torn():
+    """An archive with its table of contents in order, and a byte of its content changed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.ipynb", "something " * 9)
+    content = bytearray(buffer.getvalue())
+    content[40:46] = b"\xff" * 6
+    return bytes(content)
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +196,7 @@ def course(tiny, tmp_path_factory):
         nbformat.write(notebook(tiny), inbox / "two" / f"{name}.ipynb")
     (inbox / "broken.ipynb").write_text('{"cells": [')
     (inbox / "paper.pdf").write_bytes(b"%PDF-1.4")
+    (inbox / "torn.zip").write_bytes(torn())
     # Archives and folders: as Moodle and Canvas hand them over.
     with zipfile.ZipFile(inbox / "partial.zip", "w") as archive:
         archive.write(inbox / "partial.ipynb", "my folder/anything.ipynb")
