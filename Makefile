@@ -35,7 +35,7 @@ test: $(STAMP) assignments ## run everything that guards the book
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env \
-		tests chapters book/_build/assignments/*/solution/*.ipynb
+		tests chapters book/template.ipynb book/_build/assignments/*/solution/*.ipynb
 
 lab: $(STAMP) ## open JupyterLab with the chapters
 	$(PYTHON) -m jupyterlab chapters

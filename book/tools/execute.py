@@ -79,7 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, help="run under these seeds; keep nothing")
     options = parser.parse_args(arguments)
     failed = 0
-    for source in [path.resolve() for path in options.sources] or notebooks.chapters():
+    everything = notebooks.chapters() if options.seeds else notebooks.sources()
+    for source in [path.resolve() for path in options.sources] or everything:
         name = source.relative_to(ROOT)
         try:
             if options.seeds:
@@ -97,7 +98,9 @@ def main(arguments: list[str] | None = None) -> int:
 def refresh(source: Path, force: bool = False) -> str:
     """Bring the executed twin of one source up to date, and say what was done."""
     refresh_setup(source)
-    numbering.number_source(source, notebooks.chapters())
+    numbered = source != notebooks.TEMPLATE
+    if numbered:
+        numbering.number_source(source, notebooks.chapters())
     notebook = notebooks.read_source(source)
     old = notebooks.read_executed(source)
     reasons = notebooks.stale(source)
@@ -121,7 +124,8 @@ def refresh(source: Path, force: bool = False) -> str:
         notebook.metadata[STAMP] = old.metadata[STAMP]
         clean(notebook)
         done = "text refreshed, outputs kept"
-    numbering.number_outputs(notebook, source, notebooks.chapters())
+    if numbered:
+        numbering.number_outputs(notebook, source, notebooks.chapters())
     if not (force or reasons) and written(notebook) == notebooks.twin(source).read_text("utf-8"):
         return "fresh"
     write(notebook, notebooks.twin(source))

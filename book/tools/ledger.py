@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -146,12 +146,23 @@ def claims_ledger() -> str:
     return "\n\n".join(parts)
 
 
-def cards(found: Sequence[Row]) -> str:
-    """Return claims as HTML cards, the verdict first; no blank line, so that Markdown keeps it."""
-    return "\n".join(['<div class="ledger">', *map(_card, found), "</div>"])
+def cards(found: Sequence[Row], more: Callable[[Row], str] = lambda row: "") -> str:
+    """Return claims as HTML cards, the verdict first; no blank line, so that Markdown keeps it.
+
+    Args:
+        found: the claims.
+        more: what a card shows beside that, as HTML.
+    """
+    inside = [_card(row, more(row)) for row in found]
+    return "\n".join(['<div class="ledger">', *inside, "</div>"])
 
 
-def _card(row: Row) -> str:
+def row(id: str) -> Row:
+    """Return one registered claim."""
+    return _row(claims.registry()[id])
+
+
+def _card(row: Row, more: str) -> str:
     claim, escape = row.claim, html.escape
     links = []
     if row.chapter is not None:
@@ -171,6 +182,7 @@ def _card(row: Row) -> str:
         f'<p class="ledger-numbers">{escape(row.numbers)}</p>' if row.numbers else "",
         f'<p class="ledger-source">{escape(_sentence(claim.source))} '
         f"{escape(_sentence('; '.join(remarks)))} {' '.join(links)}</p>",
+        more,
         "</div></article>",
     ]
     return "\n".join(line for line in lines if line)

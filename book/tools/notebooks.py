@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = ROOT / "chapters"
 PACKAGE = ROOT / "vaelite"
 RESULTS = ROOT / "book" / "results"
+# For readers who bring data: a notebook like the chapters, executed and fresh, and no chapter.
+TEMPLATE = ROOT / "book" / "template.md"
 
 STAMP = "vaelite"
 MAX_BYTES = 2_000_000
@@ -33,6 +35,11 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 def chapters() -> list[Path]:
     """Return the chapters' sources, in the order of their names."""
     return sorted(path for path in CHAPTERS.glob("*.md"))
+
+
+def sources() -> list[Path]:
+    """Return everything that is executed: the chapters, and the template."""
+    return [*chapters(), TEMPLATE]
 
 
 def twin(source: Path) -> Path:

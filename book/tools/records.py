@@ -99,7 +99,7 @@ def _run(results: Results) -> tuple[object, ...]:
     versions = ", ".join(f"{package} {number}" for package, number in results["versions"].items())
     return (
         len(results["trials"]),
-        f"{len(seeds)}: {_ranges(seeds)}",
+        f"{len(seeds)}: {ranges(seeds)}",
         "; ".join(machines),
         str(timedelta(seconds=round(results["seconds"]))),
         ", ".join(commits),
@@ -107,7 +107,7 @@ def _run(results: Results) -> tuple[object, ...]:
     )
 
 
-def _ranges(numbers: Sequence[int]) -> str:
+def ranges(numbers: Sequence[int]) -> str:
     """Write whole numbers in rising order as ranges: 0 to 3, 7."""
     runs: list[list[int]] = []
     for number in numbers:

@@ -10,15 +10,19 @@ from pathlib import Path
 import bibliography
 import comparisons
 import contents
+import findings
 import front
 import ledger
 import notebooks
 import numbering
+import pages
 import records
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.transforms import SphinxTransform
+
+from vaelite import claims
 
 # One file draws every formula without a font file, also from file:// and with the network cut;
 # the extensions beside it are fetched from the same folder where a page uses them.
@@ -28,6 +32,7 @@ MATHJAX = ("tex-svg.js", "input/tex/extensions")
 GENERATED = {
     "<!-- claims-ledger -->": ledger.claims_ledger,
     "<!-- contents -->": contents.table,
+    "<!-- findings -->": findings.findings,
     "<!-- live-model -->": lambda: f"```{{raw}} html\n{front.live_model()}\n```",
     "<!-- paper-versus-ours -->": comparisons.paper_versus_ours,
     "<!-- record variational_biases -->": lambda: records.record("variational_biases"),
@@ -44,6 +49,8 @@ def fill_generated(app: Sphinx, docname: str, source: list[str]) -> None:
     for mark, make in GENERATED.items():
         if docname.startswith("book/") and mark in source[0]:
             source[0] = source[0].replace(mark, make())
+    if docname.startswith("book/"):
+        source[0] = pages.settle(source[0])
 
 
 class AnchorEquations(SphinxTransform):
@@ -79,10 +86,14 @@ def show_cost(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def know_citations(app: Sphinx, doctree: nodes.document) -> None:
-    """Let links such as ``bibliography.md#burda2016`` resolve; any other key is a warning."""
-    if app.env.docname == "book/bibliography":
+    """Let ``bibliography.md#burda2016`` and ``claims.md#isa-5`` resolve; others are a warning."""
+    known = {
+        "book/bibliography": bibliography.keys(),
+        "book/claims": {id.replace(".", "-") for id in claims.registry()},
+    }
+    if app.env.docname in known:
         slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
-        slugs.update({key: (0, key, key) for key in bibliography.keys()})
+        slugs.update({key: (0, key, key) for key in known[app.env.docname]})
 
 
 def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:

@@ -52,7 +52,7 @@ def test_no_notebook_is_missing_from_the_run(request):
         pytest.skip("notebooks are not part of this run.")
     cells = [item for item in request.session.items if type(item).__name__ == "IPyNbCell"]
     run = {item.path.name for item in cells}
-    wanted = {notebooks.twin(source).name for source in CHAPTERS}
+    wanted = {notebooks.twin(source).name for source in notebooks.sources()}
     wanted |= {
         path.with_suffix(".ipynb").name for path in (ROOT / "chapters/assignments").glob("*.md")
     }

@@ -85,7 +85,7 @@ def test_all_results_are_means_of_the_stored_trials():
 
 
 def test_seeds_are_written_as_ranges():
-    assert records._ranges([0, 1, 2, 7, 9, 10]) == "0 to 2, 7, 9 to 10"
+    assert records.ranges([0, 1, 2, 7, 9, 10]) == "0 to 2, 7, 9 to 10"
 
 
 def test_paper_versus_ours_has_every_figure_and_table_of_the_isa_vae_paper():
