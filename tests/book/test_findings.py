@@ -33,6 +33,7 @@ def test_every_kind_of_finding_and_every_paper_is_there():
         "op",
         "cp",
         "cpa",
+        "fm",
         "fv",
     }
     titles = [section["title"] for section in findings.sections()]
