@@ -6,7 +6,8 @@
 - ``grades.csv``: a row for each student, a column for each question, total, possible and note;
 - ``canvas.csv`` or ``moodle.csv``, where the roster came from there: what to import;
 - ``feedback/``: a Markdown page for each student, with the messages of the public tests;
-- ``written.md`` and ``to_mark.csv``: the answers in words, and a line for each that has no mark.
+- ``written.md`` and ``to_mark.csv``: the answers in words, and a line for each that has no mark;
+- ``similar.csv``: pairs of students whose code has much in common.
 
 ``roster.csv`` and ``marks.csv``, beside the folder of submissions, are read and never written.
 Each notebook runs in a process of its own, sealed by bubblewrap, with limits on time, memory and
@@ -265,6 +266,7 @@ class Grader:
             handed_in: the files of each student.
             progress: called with each student's row.
         """
+        self.code: dict[str, list[str]] = {}
         waiting = {}
         for name, files in handed_in.items():
             record, job = self._look_up(name, files)
@@ -272,6 +274,10 @@ class Grader:
                 waiting[name] = job
             else:
                 self.book.records[name] = record
+        pairs = gradebook.similar(self.code)
+        gradebook.write_table(
+            self.out / "similar.csv", pairs, ["first", "second", "lines", "share"]
+        )
         self._write(list(self.book.records), progress)
         self.workers: queue.Queue = queue.Queue()
         self.stopped = False
@@ -311,9 +317,10 @@ class Grader:
         """
         try:
             content = read_submission(the_notebook(files))
-            read_cells(content)
+            cells = read_cells(content)
         except Exception as error:  # whatever is odd about one submission, it stops no other
             return failed(str(error).rstrip(".") or type(error).__name__), None
+        self.code[name] = [source for kind, source in cells if kind == "code"]
         state = hashlib.sha256(content + self.archives[name].read_bytes())
         state.update(repr((self.limits, self.sealed)).encode())
         for part in PARTS:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +79,35 @@ def plain(cell: str) -> str:
     """Return a cell as it was before ``shown``."""
     cell = cell.strip()
     return cell[1:] if re.match(r"'[=+\-@]", cell) else cell
+
+
+def similar(code: dict[str, list[str]]) -> list[dict]:
+    """Return the pairs of students whose code has much in common that few others wrote.
+
+    Args:
+        code: the sources of each student's code cells.
+
+    Returns:
+        Rows with the number of lines shared, and their share of the shorter one's own lines.
+    """
+    lines = {
+        name: {"".join(line.split()) for source in cells for line in source.splitlines()}
+        for name, cells in code.items()
+    }
+    users = Counter(line for own in lines.values() for line in own)
+    # What was handed out, or what anybody would write, stands in many notebooks.
+    many = max(2, len(lines) / 4)
+    own = {
+        name: {line for line in found if len(line) > 16 and users[line] <= many}
+        for name, found in lines.items()
+    }
+    rows = []
+    for first, second in itertools.combinations(sorted(own), 2):
+        shared = len(own[first] & own[second])
+        if shared >= 5:
+            share = shared / min(len(own[first]), len(own[second]))
+            rows.append({"first": first, "second": second, "lines": shared, "share": share})
+    return sorted((row for row in rows if row["share"] >= 0.3), key=lambda row: -row["share"])
 
 
 # --- The roster --------------------------------------------------------------------------------

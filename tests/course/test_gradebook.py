@@ -4,7 +4,7 @@ import csv
 
 import pytest
 from assignments import AssignmentError
-from gradebook import Book, read_roster, read_table, shown, student_of
+from gradebook import Book, read_roster, read_table, shown, similar, student_of
 
 QUESTIONS = {"q1": {"points": 4.0, "manual": False}, "q2": {"points": 2.0, "manual": True}}
 CANVAS = """\
@@ -147,6 +147,19 @@ def test_tables_that_cannot_be_read_are_refused(tmp_path):
 def test_a_spreadsheet_in_another_language_is_read(tmp_path):
     path = table(tmp_path / "roster.csv", "\ufeffstudent;name\nann;Ann, of course\n")
     assert read_roster(path) == {"ann": {"student": "ann", "name": "Ann, of course"}}
+
+
+def test_copies_are_noticed_and_what_was_handed_out_is_none():
+    given = "\n".join(f"def handed_out_{i}(x): return x" for i in range(9))
+    own = {
+        n: "\n".join(f"{n}_{i} = another_line_of_{n}({i})" for i in range(9)) for n in "abcdefgh"
+    }
+    code = {name: [given, text] for name, text in own.items()}
+    assert similar(code) == []
+    code["z"] = [given, own["c"].replace(" = ", "  =  ") + "\nand_one_line_of_her_own = 3"]
+    assert similar(code) == [{"first": "c", "second": "z", "lines": 9, "share": 1.0}]
+    code["y"] = [given, "\n".join(own["a"].splitlines()[:4])]
+    assert len(similar(code)) == 1  # four lines are no reason
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@cmd", "\tx", "\rx"])
