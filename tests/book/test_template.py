@@ -96,6 +96,13 @@ def test_a_folder_of_images_of_ones_own(monkeypatch, tmp_path, model):
     assert found["mean"].shape == (12, 4 if model == "vae" else 6)
 
 
+def test_images_that_are_no_intensities(monkeypatch, tmp_path):
+    np.save(tmp_path / "heights.npy", np.random.default_rng(3).normal(900, 40, (50, 3, 4, 6)))
+    found = run(monkeypatch, tmp_path, PATH="heights.npy", LATENTS=3)
+    assert found["x"][found["training"]].std() == pytest.approx(1, abs=0.01)
+    assert found["shape"] == (3, 4, 6) and found["rebuilt"].shape == (8, 72)
+
+
 def test_a_table_of_ones_own_with_a_broken_sensor(monkeypatch, tmp_path):
     rng = np.random.default_rng(2)
     rows = ["a,b,c,d,kind"]

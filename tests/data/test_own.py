@@ -53,6 +53,13 @@ def test_whole_numbers_become_floats_and_bytes_stay_intensities(tmp_path):
     assert data.flat().shape == (7, 30) and data.flat().max() <= 1
 
 
+def test_images_in_a_wider_type_are_images(tmp_path):
+    np.save(tmp_path / "a.npy", BYTES.astype(np.int64))
+    assert torch.equal(load_own(tmp_path / "a.npy").x, torch.from_numpy(BYTES))
+    np.save(tmp_path / "b.npy", BYTES.astype(np.int64) + 300)
+    assert load_own(tmp_path / "b.npy").x.dtype == torch.float32
+
+
 @pytest.mark.parametrize("kind", [bool, np.uint8])
 def test_black_and_white_reaches_255(tmp_path, kind):
     np.save(tmp_path / "a.npy", (BYTES > 100).astype(kind))
@@ -259,5 +266,7 @@ def test_arguments_that_do_not_fit(tmp_path):
         load_own(tmp_path / "a.npy", label="a")
     with pytest.raises(ValueError, match="size must be a positive integer; got 0"):
         load_own(path, size=0)
-    with pytest.raises(ValueError, match=r"size is for images of type uint8; .* \(2, 2\) float32"):
+    with pytest.raises(
+        ValueError, match=r"size is for images of integers from 0 to 255; .* \(2, 2\) float32"
+    ):
         load_own(path, size=8)

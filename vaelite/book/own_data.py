@@ -151,7 +151,7 @@ class Chosen:
         known = self.x.nan_to_num(0.0)
         there = (~self.x.isnan()).sum(0).clamp(min=1)
         mean = known.sum(0) / there
-        if _is_intensity(self.x):
+        if is_intensity(self.x):
             mean = mean.clamp(1 / (2 * len(known)), 1 - 1 / (2 * len(known)))
             density = x * mean.log() + (1 - x) * (1 - mean).log()
         else:
@@ -224,7 +224,7 @@ def _built(
     groups: tuple[int, ...],
 ) -> nn.Module:
     rows, columns = x.shape
-    intensity = _is_intensity(x)
+    intensity = is_intensity(x)
     likelihood = "bernoulli" if intensity else Gaussian(torch.ones(columns), learned=True)
     options, classes = {"likelihood": likelihood}, 0
     if labels is not None:
@@ -263,7 +263,7 @@ def _seeded(model: FactorialMixtureVAE, data: Tensor | Sequence[Tensor]) -> None
     seed(model, (data[0][rows], labels[rows]), rows=len(rows))
 
 
-def _is_intensity(x: Tensor) -> bool:
+def is_intensity(x: Tensor) -> bool:
     """Tell whether all values that are there lie from 0 to 1."""
     known = x[~x.isnan()]
     return bool(((known >= 0) & (known <= 1)).all())
@@ -309,7 +309,8 @@ def rows_of(blocks: Sequence[Tensor], shape: Sequence[int]) -> Figure:
         gaps = [figures.image_grid(block, columns=widest, fill=1.0) for block in images]
         line = np.ones((2, *gaps[0].shape[1:]), dtype=gaps[0].dtype)
         picture = np.concatenate([part for gap in gaps for part in (gap, line)][:-1])
-        look = {"vmin": 0, "vmax": 1, "cmap": "gray"}
+        low, high = (0.0, 1.0) if shown[0].min() >= 0 else np.quantile(shown[0], [0.02, 0.98])
+        look = {"vmin": low, "vmax": max(high, low + 1e-6), "cmap": "gray"}
         height = 5.2 * picture.shape[0] / picture.shape[1]
     else:
         gap = np.full((1, shown[0].shape[1]), np.nan)
@@ -317,8 +318,10 @@ def rows_of(blocks: Sequence[Tensor], shape: Sequence[int]) -> Figure:
         top = max(1e-6, float(np.nanmax(np.abs(picture))))
         look = {"vmin": -top, "vmax": top, "cmap": "RdBu_r", "aspect": "auto"}
         height = min(6.0, 0.6 + 0.16 * len(picture))
+    if picture.ndim == 3:  # colours are drawn as they are
+        picture = ((picture - low) / (look["vmax"] - low)).clip(0, 1)
     figure, axes = figures.subplots(height=height)
-    axes.imshow(np.clip(picture, look["vmin"], look["vmax"]), interpolation="nearest", **look)
+    axes.imshow(picture, interpolation="nearest", **look)
     axes.set_xticks([])
     axes.set_yticks([])
     return figure

@@ -44,7 +44,7 @@ def load_own(
     Args:
         path: of a ``.npy`` or ``.npz`` file, a ``.csv`` or ``.tsv`` table, or a folder of images.
             Images in arrays are ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)`` with C one or
-            three, of type uint8 from 0 to 255.  Subfolders of a folder become classes, counted
+            three, of integers from 0 to 255.  Subfolders of a folder become classes, counted
             from 0 in the order of their names; other files are passed over.
         size: pixels a side, for images: each is cut to its middle square and resized.  Without it,
             all images must have one size.
@@ -252,7 +252,7 @@ def _resized(x: Tensor, size: int) -> Tensor:
     """Cut images to their middle square, and resize it."""
     if x.dtype != torch.uint8 or x.ndim not in (3, 4):
         raise ValueError(
-            f"size is for images of type uint8; the data are {tuple(x.shape)} "
+            f"size is for images of integers from 0 to 255; the data are {tuple(x.shape)} "
             f"{str(x.dtype).removeprefix('torch.')}."
         )
     height, width = x.shape[-2:]
@@ -284,6 +284,8 @@ def _checked(x: np.ndarray, name: str, missing: bool) -> Tensor:
     if x.dtype == np.uint8 or x.dtype == bool:
         # Ones are black or white: intensities go to 255.
         return torch.from_numpy(x * np.uint8(255) if x.max() <= 1 else x.copy())
+    if x.ndim > 2 and x.dtype.kind in "ui" and x.min() >= 0 and x.max() <= 255:
+        return torch.from_numpy(x.astype(np.uint8))  # images that were stored in a wider type
     with np.errstate(over="ignore"):
         x = x.astype(np.float32)
     bad = np.isinf(x) if missing else ~np.isfinite(x)
