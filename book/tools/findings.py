@@ -24,12 +24,12 @@ SENTENCE = "sentence"  # the one key of a group that is no verdict
 
 
 def findings() -> str:
-    """Return the tally of all claims, and the groups by section."""
-    parts = ["## All claims in one table", _tally()]
+    """Return the groups by section, and the tally of all claims."""
+    parts = []
     for section in sections():
         parts.append(f"## {section['title']}")
         parts += [_group(group) for group in section["group"]]
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, "## All claims in one table", _tally()])
 
 
 def sections() -> list[dict[str, Any]]:

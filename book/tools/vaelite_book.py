@@ -38,6 +38,7 @@ GENERATED = {
     "<!-- record variational_biases -->": lambda: records.record("variational_biases"),
     "<!-- record isa -->": lambda: records.record("isa"),
     "<!-- record cpa -->": lambda: records.record("cpa"),
+    "<!-- record fm -->": lambda: records.record("fm"),
     "<!-- record op -->": lambda: records.record("op"),
     "<!-- record fv -->": lambda: records.record("fv"),
     "<!-- record latent_variables -->": lambda: records.record("latent_variables"),
