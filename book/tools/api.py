@@ -45,6 +45,7 @@ ROOMS = (
     ("The optimal prior", "optimal_prior", ["vaelite.optimal_prior"]),
     ("Cross-population autoencoders", "cpvae", ["vaelite.cpvae", "vaelite.contrastive"]),
     ("Many aspects", "factvae", ["vaelite.factvae"]),
+    ("One family", "one_family", ["vaelite.one_family"]),
     ("Experiments", "experiments", ["vaelite.experiments"]),
     (
         "Chapters and figures",

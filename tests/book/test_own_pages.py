@@ -38,6 +38,7 @@ RELIED_ON = {
     "fv.59": SMALLER,
     "fv.71": NOT,
     "fv.73": NOT,
+    "one.89": HOLDS,
     "fm.3": HOLDS,
     "fm.53": HOLDS,
     "fm.54": NOT,
