@@ -39,7 +39,7 @@ from vaelite import data as data_sets
 from vaelite import gaussian, one_family
 from vaelite.data.dolls import CAMERAS, Dolls
 from vaelite.experiments import networks
-from vaelite.experiments.networks import seeded
+from vaelite.experiments.networks import device, seeded
 from vaelite.experiments.probes import cluster_agreement, linear_accuracy
 from vaelite.metrics import log_marginal_likelihood, mutual_information_gap
 from vaelite.one_family import FAMILY, Found, Scenes, Sizes
@@ -140,11 +140,12 @@ def train(
         batch_size=settings["batch"] if unpaired else sum(settings["batch"]),
         lr=settings["lr"],
         seed=trial["seed"],
+        device=device(),
         progress=False,
         checkpoint=checkpoint,
         resume=checkpoint is not None,
     )
-    return [model], [history]
+    return [model.cpu()], [history]  # measured beside the scenes, which are few
 
 
 # The scenes.
