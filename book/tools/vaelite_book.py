@@ -41,6 +41,7 @@ GENERATED = {
     "<!-- record fm -->": lambda: records.record("fm"),
     "<!-- record op -->": lambda: records.record("op"),
     "<!-- record fv -->": lambda: records.record("fv"),
+    "<!-- record one -->": lambda: records.record("one"),
     "<!-- record latent_variables -->": lambda: records.record("latent_variables"),
 }
 
