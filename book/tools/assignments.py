@@ -90,14 +90,15 @@ import otter
 checks = "CHECKS"
 zipfile.ZipFile(io.BytesIO(base64.b64decode(checks))).extractall("tests")
 grader = otter.Notebook(tests_dir="tests")"""
-# What Gradescope runs, beside the tests: the same programs that grade here.
+# What Gradescope runs, beside the tests: the same programs that grade here.  In its container,
+# otter's own setup has put Python into the home of root.
 GRADERS = ["gradescope.py", "grade_one.py", "handed_in.py", "remote.py", "sealed.py", "wire.py"]
 RUN_ON_GRADESCOPE = """\
 #!/bin/bash
-export PATH=/root/miniforge3/bin:$PATH
+export PATH=~root/miniforge3/bin:$PATH
 eval "$(mamba shell hook --shell bash)"
 mamba activate otter-env
-chmod o+x /root  # Python lies there, and submissions run as another user
+chmod o+x ~root  # Python lies there, and submissions run as another user
 python /autograder/source/gradescope.py
 """
 VISIBILITIES = ["visible", "after_due_date", "after_published", "hidden"]

@@ -225,7 +225,7 @@ def test_folders_that_cannot_be_graded_are_refused(tmp_path, capsys):
 def test_one_odd_folder_stops_nobody(tmp_path):
     for name in ("alice.ipynb", "alice.zip", "dora.ipynb", ".hidden.ipynb"):
         (tmp_path / name).touch()
-    for name in ("bob/a.ipynb", "bob/.ipynb_checkpoints/a.ipynb", "carol/work/b.IPYNB", "eve/c.py"):
+    for name in ("bob/a.ipynb", "bob/.ipynb_checkpoints/a.ipynb", "carol/lab/b.IPYNB", "eve/c.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "empty").mkdir()
