@@ -240,6 +240,7 @@ def error_of_missing(picture: Tensor, test: Dolls) -> float:
     return float(error[~test.observed].mean())
 
 
+@lru_cache(maxsize=1)  # all models of a seed stand beside the same
 def baselines(train: Dolls, test: Dolls) -> dict[str, float]:
     """Fill in missing views by their mean picture, and by a ridge regression."""
     from sklearn.linear_model import RidgeCV
