@@ -99,6 +99,8 @@ class Factor(nn.Module):
         self.components = check_count("components", components)
         self.dim = check_count("dim", dim)
         self.hyperprior = hyperprior
+        numbers = torch.tensor(hyperprior, dtype=torch.double)
+        self.register_buffer("_hyperprior", numbers, persistent=False)
 
     @property
     def by_gradient(self) -> bool:
@@ -167,8 +169,7 @@ class ConjugateFactor(Factor):
         return NormalGamma(*values, validate_args=False)
 
     def _prior(self) -> NormalGamma:
-        values = torch.tensor(self.hyperprior[:4], dtype=torch.double, device=self.m.device)
-        return NormalGamma(*values, validate_args=False)
+        return NormalGamma(*self._hyperprior[:4].double(), validate_args=False)
 
     def expected(self) -> Expected:
         """See :class:`Expected`."""
@@ -215,17 +216,25 @@ class ConjugateFactor(Factor):
             rho: from 0 to 1.
         """
         gamma, mean, var = responsibilities.double(), mean.double(), var.double()
+        m0, s0, a0, b0, c0 = self.hyperprior
+        m, s, a, b = (getattr(self, name).double() for name in "msab")
         counts = scale * gamma.sum(0)  # (K,)
+        rows = counts.unsqueeze(-1)
         first = scale * gamma.mT @ mean  # (K, D)
         second = scale * gamma.mT @ (mean.square() + var)
-        half = 0.5 * counts.unsqueeze(-1).expand_as(first)
-        found = torch.stack([half, -0.5 * second, first, -half], -1)  # (K, D, 4)
-        target = self._prior().natural_parameters() + found
-        natural = (1 - rho) * self.posterior().natural_parameters() + rho * target
-        q = NormalGamma.from_natural_parameters(natural, validate_args=False)
-        for name in "msab":
-            self._put(name, getattr(q, name))
-        self._put("c", (1 - rho) * self.c + rho * (self.hyperprior.c0 + counts))
+
+        def moved(old: Tensor, target: Tensor) -> Tensor:
+            return (1 - rho) * old + rho * target
+
+        # Eq. 12's natural parameters, in turn lambda_1 + 1/2, -lambda_2, lambda_3, -2 lambda_4.
+        a = moved(a, a0 + 0.5 * rows)
+        energy = moved(b + 0.5 * s * m.square(), b0 + 0.5 * s0 * m0**2 + 0.5 * second)
+        product = moved(s * m, s0 * m0 + first)
+        s = moved(s, s0 + rows)
+        m = product / s
+        for name, value in zip("msab", (m, s, a, energy - 0.5 * product * m), strict=True):
+            self._put(name, value)
+        self._put("c", moved(self.c, c0 + counts))
 
     def seed(self, mean: Tensor, var: Tensor, responsibilities: Tensor, scale: float) -> None:
         """Set q(xi) to its optimum given these: a natural step of length one."""
@@ -433,16 +442,23 @@ class FactorialPrior(Prior):
 
     # Equations 5 and 6.
 
-    def _log_likelihoods(self, mean: Tensor, var: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Return eq. 6 and E ln pi of each factor: I times ``(B, K_i)`` and ``(K_i,)``."""
-        found = [factor.expected() for factor in self.factors]
-        parts = zip(self.factors, self.parts(mean), self.parts(var), found, strict=True)
-        return [f.expected_log_likelihood(m, v, e) for f, m, v, e in parts], [
-            e.log_weights for e in found
-        ]
+    def expected(self) -> list[Expected]:
+        """Return what eq. 5 and 6 need of each factor's q(xi)."""
+        return [factor.expected() for factor in self.factors]
+
+    def _log_likelihoods(
+        self, mean: Tensor, var: Tensor, expected: Sequence[Expected]
+    ) -> list[Tensor]:
+        """Return eq. 6 for each factor, I times ``(B, K_i)``."""
+        parts = zip(self.factors, self.parts(mean), self.parts(var), expected, strict=True)
+        return [factor.expected_log_likelihood(*own) for factor, *own in parts]
 
     def responsibilities(
-        self, mean: Tensor, var: Tensor, labels: Tensor | None = None
+        self,
+        mean: Tensor,
+        var: Tensor,
+        labels: Tensor | None = None,
+        expected: Sequence[Expected] | None = None,
     ) -> list[Tensor]:
         r"""Return the optimal q(r), eq. 5: :math:`\gamma_{ik} \propto \tilde\gamma_{ik}`.
 
@@ -451,6 +467,7 @@ class FactorialPrior(Prior):
             var: ``(B, I D)``, the variances.
             labels: ``(B, L)`` integers for the first L factors; a component clamps its factor's
                 responsibilities to one and zeros, -1 leaves them free.
+            expected: what :meth:`expected` returns, if it is at hand.
 
         Returns:
             I tensors ``(B, K_i)``, whose rows sum to one.
@@ -459,8 +476,9 @@ class FactorialPrior(Prior):
             ValueError: if the shapes do not fit together.
         """
         _check_pair(mean, var, "var")
-        pairs = zip(*self._log_likelihoods(mean, var), strict=True)
-        free = [(like + weights).softmax(-1).to(mean.dtype) for like, weights in pairs]
+        expected = expected or self.expected()
+        pairs = zip(self._log_likelihoods(mean, var, expected), expected, strict=True)
+        free = [(like + own.log_weights).softmax(-1).to(mean.dtype) for like, own in pairs]
         return self._clamped(free, labels)
 
     def _clamped(self, free: list[Tensor], labels: Tensor | None) -> list[Tensor]:
@@ -488,7 +506,7 @@ class FactorialPrior(Prior):
         """
         _check_pair(mean, log_var, "log_var")
         self._check_responsibilities(responsibilities, len(mean))
-        likelihoods, _ = self._log_likelihoods(mean, log_var.exp())
+        likelihoods = self._log_likelihoods(mean, log_var.exp(), self.expected())
         return self._kl_z(likelihoods, log_var, responsibilities)
 
     def _kl_z(
@@ -508,13 +526,12 @@ class FactorialPrior(Prior):
             responsibilities: I times ``(B, K_i)``; zeros count nothing.
         """
         self._check_responsibilities(responsibilities, len(responsibilities[0]))
-        weights = [factor.expected().log_weights for factor in self.factors]
-        return self._kl_r(weights, responsibilities)
+        return self._kl_r(self.expected(), responsibilities)
 
-    def _kl_r(self, log_weights: list[Tensor], responsibilities: Sequence[Tensor]) -> Tensor:
+    def _kl_r(self, expected: Sequence[Expected], responsibilities: Sequence[Tensor]) -> Tensor:
         found = [
-            -(torch.special.entr(gamma) + gamma * weights.to(gamma.dtype)).sum(-1)
-            for weights, gamma in zip(log_weights, responsibilities, strict=True)
+            -(torch.special.entr(gamma) + gamma * own.log_weights.to(gamma.dtype)).sum(-1)
+            for own, gamma in zip(expected, responsibilities, strict=True)
         ]
         return torch.stack(found, -1)
 
@@ -527,7 +544,11 @@ class FactorialPrior(Prior):
         return torch.stack([factor.kl_weights() for factor in self.factors])
 
     def local_terms(
-        self, mean: Tensor, log_var: Tensor, labels: Tensor | None = None
+        self,
+        mean: Tensor,
+        log_var: Tensor,
+        labels: Tensor | None = None,
+        expected: Sequence[Expected] | None = None,
     ) -> LocalTerms:
         """Return lines (4b) and (4c) at the responsibilities of eq. 5, and the term of eq. 8.
 
@@ -537,11 +558,14 @@ class FactorialPrior(Prior):
         Args:
             mean: ``(B, I D)`` of q(z|x).
             log_var: ``(B, I D)``.
-            labels: as for :meth:`responsibilities`.
+            labels: as for :meth:`responsibilities`, and ``expected``.
         """
-        likelihoods, weights = self._log_likelihoods(mean, log_var.exp())
-        pairs = zip(likelihoods, weights, strict=True)
-        log_gammas = [(like + own).log_softmax(-1).to(mean.dtype) for like, own in pairs]
+        expected = expected or self.expected()
+        likelihoods = self._log_likelihoods(mean, log_var.exp(), expected)
+        pairs = zip(likelihoods, expected, strict=True)
+        log_gammas = [
+            (like + own.log_weights).log_softmax(-1).to(mean.dtype) for like, own in pairs
+        ]
         gammas = self._clamped([log_gamma.detach().exp() for log_gamma in log_gammas], labels)
         errors = mean.new_zeros(len(mean), 0)
         if labels is not None:
@@ -550,7 +574,7 @@ class FactorialPrior(Prior):
             errors = torch.stack([-(gammas[i] * log_gammas[i]).sum(-1) for i in columns], -1)
             errors = torch.where(labels >= 0, errors, 0.0)
         return LocalTerms(
-            self._kl_z(likelihoods, log_var, gammas), self._kl_r(weights, gammas), errors
+            self._kl_z(likelihoods, log_var, gammas), self._kl_r(expected, gammas), errors
         )
 
     # Equations 7, 13 and 14.
@@ -953,7 +977,7 @@ class FactorialMixtureVAE(VAE):
     def loss(
         self, batch: Tensor | Sequence[Tensor], noise: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor], Any]:
-        """Return -F / N, its parts in nats a datum, and the encodings if step 3 takes them.
+        """Return -F / N, its parts in nats a datum, and what step 3 takes from here.
 
         The parts are ``reconstruction``, ``kl_z``, ``kl_r``, ``kl_components``, ``kl_weights``, the
         last two divided by N, and with labels ``cross_entropy``; in pretraining ``reconstruction``
@@ -968,7 +992,8 @@ class FactorialMixtureVAE(VAE):
                 {"reconstruction": reconstruction, "kl": kl},
                 None,
             )
-        terms = self.prior.local_terms(draw.mean, draw.log_var, self.labels(batch))
+        expected = self.prior.expected()
+        terms = self.prior.local_terms(draw.mean, draw.log_var, self.labels(batch), expected)
         parts = {
             "reconstruction": reconstruction,
             "kl_z": terms.kl_z.sum(-1).mean(),
@@ -980,13 +1005,15 @@ class FactorialMixtureVAE(VAE):
         if self.prior.labelled:
             parts["cross_entropy"] = terms.cross_entropy.sum(-1).mean()
             loss = loss + self.label_weight * parts["cross_entropy"]
-        return loss, parts, None if self.reencode else (draw.mean, draw.log_var)
+        # q(xi) rests until step 3, which need not compute what is expected of it again.
+        encoded = () if self.reencode else (draw.mean, draw.log_var)
+        return loss, parts, (expected, *encoded)
 
     # Step 3.
 
     @torch.no_grad()
     def after_step(
-        self, batch: Tensor | Sequence[Tensor], carry: tuple[Tensor, Tensor] | None
+        self, batch: Tensor | Sequence[Tensor], carry: tuple[list[Expected], *tuple[Tensor]] | None
     ) -> None:
         """Take the natural gradient step, at the responsibilities of the moved encoder.
 
@@ -1000,11 +1027,12 @@ class FactorialMixtureVAE(VAE):
             )
         if self.stage == "pretraining" or all(f.by_gradient for f in self.prior.factors):
             return
-        mean, log_var = self.encode(batch) if self.reencode else carry
+        expected, *encoded = carry
+        mean, log_var = encoded or self.encode(batch)
         var = log_var.exp()
         self.step += 1
         rho = step_size(self.step, self.delay, self.forgetting)
-        gammas = self.prior.responsibilities(mean, var, self.labels(batch))
+        gammas = self.prior.responsibilities(mean, var, self.labels(batch), expected)
         self.prior.natural_step(mean, var, gammas, self.dataset_size, rho)
 
     # What follows.

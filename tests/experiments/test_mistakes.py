@@ -666,8 +666,7 @@ def as_printed(patch):
 def stale_encodings(patch):
     """Keep what the loss encoded, and never encode again."""
     model = factorial_mixture.FactorialMixtureVAE
-    edited(model, "loss", "None if self.reencode else (draw", "(draw")(patch)
-    edited(model, "after_step", "self.encode(batch) if self.reencode else carry", "carry")(patch)
+    edited(model, "loss", "() if self.reencode else (draw", "(draw")(patch)
 
 
 ASCENT = mixture("test_a_full_step_of_length_one_is_coordinate_ascent", None)
@@ -682,9 +681,8 @@ CODE |= {
         edited(
             FACTOR,
             "natural_step",
-            "self._put(name, getattr(q, name))",
-            "self._put(name, (1 - rho) * getattr(self, name) + rho * getattr("
-            "NormalGamma.from_natural_parameters(target, validate_args=False), name))",
+            "m = product / s",
+            "m = moved(m, (s0 * m0 + first) / (s0 + rows))",
         ),
     ),
     "factorial mixture: a minibatch is not scaled to all data": (
