@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,8 +19,11 @@ from assignments import AssignmentError
 
 from vaelite.files import replacing
 
-CANVAS = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section"]
-MOODLE = ["Identifier", "Full name", "Email address"]
+# What both always export; the SIS columns of Canvas need a right that not every teacher has, and
+# Moodle leaves out names where submissions are anonymous.
+CANVAS = {"ID", "Section"}
+MOODLE = {"Identifier", "Grade", "Last modified (grade)"}
+LATE = "late"  # the question of a penalty
 MARK_COLUMNS = ["assignment", "student", "question", "points", "words"]
 # How the two name what students hand in, when all of it is downloaded at once.
 CANVAS_FILE = re.compile(r"[^_]+_(?:LATE_)?(\d+)_\d+_")
@@ -72,7 +76,8 @@ def shown(value) -> str:
     """Return a cell as text; what a spreadsheet would run gets an apostrophe in front."""
     if isinstance(value, (int, float)):
         return f"{value:.6g}"
-    return f"'{value}" if str(value).startswith(("=", "+", "-", "@", "\t", "\r")) else str(value)
+    formula = str(value).startswith(("=", "+", "-", "@", "\t", "\r")) and value != "-"
+    return f"'{value}" if formula else str(value)
 
 
 def plain(cell: str) -> str:
@@ -121,17 +126,17 @@ def read_roster(path: Path) -> dict[str, dict[str, str]]:
     """
     rows = read_table(path, [])
     columns = set(rows[0]) if rows else set()
-    if set(CANVAS) <= columns:
+    if columns >= CANVAS:
         rows = [row for row in rows if row["ID"]]  # no line of points, no test student
-        names = [row["SIS Login ID"] or row["ID"] for row in rows]
-    elif {"Identifier", "Full name"} <= columns:
+        names = [row.get("SIS Login ID") or row["ID"] for row in rows]
+    elif columns >= MOODLE:
         names = [row.get("Email address") or row["Identifier"] for row in rows]
     elif "student" in columns:
         names = [row["student"] for row in rows]
     else:
         raise AssignmentError(
-            f"{path} names no students: it should have a column 'student', or be Canvas' exported "
-            "gradebook or Moodle's grading worksheet."
+            f"{path} names no students: it should have a column 'student', or be the gradebook "
+            "that Canvas exports or Moodle's grading worksheet, either of them in English."
         )
     roster: dict[str, dict[str, str]] = {}
     for name, row in zip(names, rows, strict=True):
@@ -209,18 +214,20 @@ class Book:
             student, question = known.get(row["student"].casefold()), row["question"]
             if student is None:
                 raise AssignmentError(f"{where}: there is no student {row['student']!r}.")
-            if question not in self.questions:
+            if question not in (*self.questions, LATE):
                 raise AssignmentError(f"{where}: there is no question {question!r}.")
             if (student, question) in self.marks:
                 raise AssignmentError(f"{where}: a second mark of {student} for {question}.")
-            possible, points = self.questions[question]["points"], None
+            low, high, points = -self.possible, 0.0, None
+            if question != LATE:
+                low, high = 0.0, self.questions[question]["points"]
             if row["points"]:
                 try:
                     points = float(row["points"].replace(",", "."))
                 except ValueError:
-                    points = -1.0
-                if not 0 <= points <= possible:
-                    text = f"points of {question} lie between 0 and {possible:g}"
+                    points = math.nan
+                if not low <= points <= high:
+                    text = f"points of {question} lie between {low:g} and {high:g}"
                     raise AssignmentError(f"{where}: {text}, not at {row['points']!r}.")
             self.marks[student, question] = Mark(points, row.get("words", ""))
 
@@ -233,6 +240,11 @@ class Book:
         if self.questions[question]["manual"]:
             return None if record.get("content") else 0.0
         return record["questions"].get(question, {"score": 0.0})["score"]
+
+    def penalty(self, student: str) -> float:
+        """Return what an instructor takes off for a late submission, as a number below zero."""
+        mark = self.marks.get((student, LATE))
+        return mark.points or 0.0 if mark else 0.0
 
     def row(self, student: str) -> dict:
         """Return a student's row of ``grades.csv``."""
@@ -248,10 +260,12 @@ class Book:
                 if mark.points is not None:
                     tested = record["questions"].get(question, {"score": 0.0})["score"]
                     notes.append(f"{question} by hand; the tests gave {tested:g}")
+        penalty = self.penalty(student)
+        notes += [f"{penalty:g} points for being late"] if penalty else []
         return {
             "student": student,
             **{question: "" if score is None else score for question, score in scores.items()},
-            "total": sum(score or 0.0 for score in scores.values()),
+            "total": max(0.0, sum(score or 0.0 for score in scores.values()) + penalty),
             "possible": self.possible,
             "note": "; ".join(notes),
         }
@@ -277,29 +291,30 @@ class Book:
             row |= {"points": "", "words": mark.words if mark else ""}
         write_table(out / "to_mark.csv", to_mark, MARK_COLUMNS)
         first = next(iter(self.roster.values()), {})
-        if set(CANVAS) <= set(first):
-            self._write_canvas(out / "canvas.csv", rows, first)
-        elif {"Identifier", "Full name"} <= set(first):
-            self._write_moodle(out / "moodle.csv", rows, first)
+        if set(first) >= CANVAS:
+            self._write_canvas(out / "canvas.csv", rows, list(first))
+        elif set(first) >= MOODLE:
+            self._write_moodle(out / "moodle.csv", rows, list(first))
 
-    def _write_canvas(self, path: Path, rows: dict[str, dict], columns: dict) -> None:
+    def _write_canvas(self, path: Path, rows: dict[str, dict], columns: list[str]) -> None:
         named = (c for c in columns if c.partition(" (")[0] == self.assignment)
         column = next(named, self.assignment)  # a new name is a new assignment to Canvas
-        top = dict.fromkeys(CANVAS, "") | {"Student": "Points Possible", column: self.possible}
+        about = columns[: columns.index("Section") + 1]  # Canvas finds assignments behind it
+        top = {about[0]: "Points Possible", column: self.possible}
         table = [
             {**self.roster[name], column: rows[name]["total"]}
             for name in self.roster
             if name in rows
         ]
-        write_table(path, [top, *table], [*CANVAS, column])
+        write_table(path, [top, *table], [*about, column])
 
-    def _write_moodle(self, path: Path, rows: dict[str, dict], columns: dict) -> None:
+    def _write_moodle(self, path: Path, rows: dict[str, dict], columns: list[str]) -> None:
         table = []
         for name, row in self.roster.items():
             if name in rows:
                 words = [
                     f"{question}: {mark.words}"
-                    for question in self.questions
+                    for question in (*self.questions, LATE)
                     if (mark := self.marks.get((name, question))) and mark.words
                 ]
                 graded = {"Grade": rows[name]["total"], "Feedback comments": " ".join(words)}
@@ -314,6 +329,9 @@ class Book:
             lines += [f"Not graded, or not all of it: {record['problem']}.", ""]
         lines += [f"- In your notebook {error}" for error in record["errors"]]
         lines += [""] * bool(record["errors"])
+        if late := self.marks.get((student, LATE)):
+            text = f"{self.penalty(student):g} points, since it was handed in late. {late.words}"
+            lines += [text.strip(), ""]
         for question, about in self.questions.items():
             mark = self.marks.get((student, question))
             score = self.score(student, question)

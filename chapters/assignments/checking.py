@@ -137,10 +137,10 @@ def numbers(value, shape, what, named="", mistakes=()):
     if found.shape in dict(mistakes):
         fail(dict(mistakes)[found.shape])
     if found.shape != tuple(shape):
-        wanted = f"shape {named} = {tuple(shape)}" if named else f"shape {tuple(shape)}"
+        wanted = f"have shape {named} = {tuple(shape)}" if named else f"have shape {tuple(shape)}"
         if shape == ():
-            wanted = "no dimensions: it is one number"
-        fail(f"{what} should have {wanted}; it has {found.shape}.")
+            wanted = "be one number, of shape ()"
+        fail(f"{what} should {wanted}, not {found.shape}.")
     return found
 
 
@@ -202,6 +202,8 @@ def gradients(result, arguments, cut):
 
     ``cut`` has one message for each argument, and one for all of them at the end.
     """
+    if isinstance(result, (list, tuple)) and result and all(map(_is_tensor, result)):
+        result = torch.stack(list(result))
     if not (_is_tensor(result) and result.requires_grad):
         fail(cut[-1])
     try:

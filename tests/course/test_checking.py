@@ -129,7 +129,7 @@ def test_parts_that_are_missing_or_misshapen_are_named():
         checking.parts(3.0, shapes)
     with fails("Return 2 values, the mean, the error; your answer has 3"):
         checking.parts([1, 2, 3], shapes)
-    with fails(r"The error should have shape \(D,\) = \(2,\); it has \(3,\)"):
+    with fails(r"The error should have shape \(D,\) = \(2,\), not \(3,\)"):
         checking.parts([1, np.zeros(3)], shapes, "(D,)")
     with fails("^Not answered yet: "):
         checking.parts(..., shapes)
@@ -138,11 +138,11 @@ def test_parts_that_are_missing_or_misshapen_are_named():
 
 
 def test_wrong_shapes_are_told_what_they_mean():
-    with fails(r"It should have shape \(B,\) = \(3,\); it has \(3, 1\)"):
+    with fails(r"It should have shape \(B,\) = \(3,\), not \(3, 1\)"):
         checking.numbers(np.zeros((3, 1)), (3,), "It", "(B,)")
     with fails("^not summed$"):
         checking.numbers(np.zeros((3, 2)), (3,), "It", "(B,)", {(3, 2): "not summed"})
-    with fails("it is one number; it has"):
+    with fails("should be one number, of shape"):
         checking.numbers(np.zeros(2), (), "It")
 
 

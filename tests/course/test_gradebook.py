@@ -14,10 +14,11 @@ Student,ID,SIS User ID,SIS Login ID,Section,01_tiny (77),Final Score
 "=Cmd, Tom",102,S2,tom,Autumn,,
 "Student, Test",,,,Autumn,,
 """
+# The columns that Moodle's importer asks for are Identifier, Grade and Last modified (grade).
 MOODLE = """\
-Identifier,Full name,Email address,Status,Grade,Maximum Grade,Feedback comments
-Participant 901,Jane Doe,jane@uni.edu,Submitted,,6.00,
-Participant 902,Tom Cmd,tom@uni.edu,Submitted,,6.00,
+Identifier,Full name,Email address,Status,Grade,Maximum Grade,Last modified (grade),Feedback comments
+Participant 901,Jane Doe,jane@uni.edu,Submitted,,6.00,-,
+Participant 902,Tom Cmd,tom@uni.edu,Submitted,,6.00,-,
 """
 
 
@@ -70,6 +71,44 @@ def test_canvas_gets_its_own_rows_back(tmp_path):
     assert not (tmp_path / "moodle.csv").exists()
 
 
+@pytest.mark.parametrize(
+    "about",
+    [
+        "Student,ID,Section",  # without the right to see SIS data
+        "Student,ID,SIS Login ID,Section",
+        "Student,ID,SIS User ID,SIS Login ID,Integration ID,Section",
+        "LastName,FirstName,ID,Section",  # with names split
+    ],
+)
+def test_canvas_gets_its_own_columns_back(tmp_path, about):
+    """As its importer reads them: who it is up to Section, then assignments."""
+    columns = about.split(",")
+    row = {"ID": "101", "SIS Login ID": "jane"}
+    cells = ",".join(row.get(column, "x") for column in columns)
+    text = f"{about},Notes,Quiz (5),01_tiny (77)\n{cells},n,1,\n"
+    roster = read_roster(table(tmp_path / "roster.csv", text))
+    (name,) = roster
+    assert name == ("jane" if "SIS Login ID" in columns else "101")
+    assert student_of("doejane_101_555_01_tiny", roster) == name
+    found = book(roster, tmp_path)
+    found.records = {name: record(3.0)}
+    found.write(tmp_path)
+    head, points, jane = rows(tmp_path / "canvas.csv")
+    assert head == [*columns, "01_tiny (77)"] and jane == [*cells.split(","), "3"]
+    assert points == ["Points Possible", *[""] * (len(columns) - 1), "6"]
+
+
+def test_moodle_without_names_goes_by_its_numbers(tmp_path):
+    text = "Identifier,Status,Grade,Last modified (grade)\nParticipant 901,Submitted,,-\n"
+    roster = read_roster(table(tmp_path / "roster.csv", text))
+    assert list(roster) == ["Participant 901"]
+    assert student_of("Participant_901_assignsubmission_file", roster) == "Participant 901"
+    found = book(roster, tmp_path)
+    found.records = {"Participant 901": record(3.0)}
+    found.write(tmp_path)
+    assert rows(tmp_path / "moodle.csv")[1] == ["Participant 901", "Submitted", "3", "-", ""]
+
+
 def test_moodle_gets_its_own_worksheet_back(tmp_path):
     roster = read_roster(table(tmp_path / "roster.csv", MOODLE))
     assert student_of("Jane Doe_901_assignsubmission_file", roster) == "jane@uni.edu"
@@ -86,6 +125,7 @@ def test_moodle_gets_its_own_worksheet_back(tmp_path):
         "Submitted",
         "6",
         "6.00",
+        "-",
         "q2: =Good",
     ]
     assert tom[4] == "4"
@@ -109,9 +149,23 @@ def test_marks_and_overrides_count_and_are_said(tmp_path):
     assert "## q2: not marked yet, worth 2" in page
 
 
+def test_a_penalty_is_taken_off_and_said(tmp_path):
+    found = book({"ann": {}}, tmp_path, '01_tiny,ann,late,"-1,5",A day.\n')
+    found.records = {"ann": record(3.0)}
+    row = found.row("ann")
+    assert row["total"] == 1.5 and row["possible"] == 6.0 and list(row)[1:3] == ["q1", "q2"]
+    assert row["note"] == "q2 is not marked yet; -1.5 points for being late"
+    found.write_feedback(tmp_path / "ann.md", "ann")
+    page = (tmp_path / "ann.md").read_text()
+    assert "# ann: 1.5 of 6" in page and "-1.5 points, since it was handed in late. A day." in page
+    found.records = {"ann": record(1.0)}
+    assert found.row("ann")["total"] == 0.0  # never below
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("01_tiny,ann,late,2,", "points of late lie between -6 and 0, not at '2'"),
         ("01_tiny,zoe,q1,1,", "row 2: there is no student 'zoe'"),
         ("01_tiny,ann,q7,1,", "row 2: there is no question 'q7'"),
         ("01_tiny,ann,q1,5,", "points of q1 lie between 0 and 4, not at '5'"),
@@ -165,4 +219,4 @@ def test_copies_are_noticed_and_what_was_handed_out_is_none():
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@cmd", "\tx", "\rx"])
 def test_no_cell_is_a_formula(cell):
     assert shown(cell) == "'" + cell
-    assert shown("a" + cell) == "a" + cell and shown(-1.0) == "-1"
+    assert shown("a" + cell) == "a" + cell and shown(-1.0) == "-1" and shown("-") == "-"
