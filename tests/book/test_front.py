@@ -2,6 +2,7 @@
 
 import re
 
+import check
 import contents
 import front
 import notebooks
@@ -40,3 +41,10 @@ def test_twelve_chapters_are_here_or_planned():
     here = [row for row in rows if row.endswith("| here |")]
     assert len(here) == len(notebooks.chapters())
     assert all("chapters/" in row for row in here)
+    # Every assignment stands beside the chapters that it needs.
+    names = sorted(path.stem for path in (check.ROOT / "chapters/assignments").glob("*.md"))
+    assert list(contents.assignments()) == names
+    assert contents.assignments()["07_open_experiment"] == [1, 2, 3, 4, 5, 6]
+    for name, chapters in contents.assignments().items():
+        for number in chapters:
+            assert f"[{name[:2]}](teaching.md)" in rows[number - 1]

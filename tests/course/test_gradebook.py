@@ -15,8 +15,9 @@ Student,ID,SIS User ID,SIS Login ID,Section,01_tiny (77),Final Score
 "Student, Test",,,,Autumn,,
 """
 # The columns that Moodle's importer asks for are Identifier, Grade and Last modified (grade).
-MOODLE = """\
-Identifier,Full name,Email address,Status,Grade,Maximum Grade,Last modified (grade),Feedback comments
+HEAD = "Identifier,Full name,Email address,Status,Grade,Maximum Grade,Last modified (grade)"
+MOODLE = f"""\
+{HEAD},Feedback comments
 Participant 901,Jane Doe,jane@uni.edu,Submitted,,6.00,-,
 Participant 902,Tom Cmd,tom@uni.edu,Submitted,,6.00,-,
 """
