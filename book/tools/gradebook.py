@@ -236,10 +236,14 @@ class Book:
         mark = self.marks.get((student, question))
         if mark and mark.points is not None:
             return mark.points
-        record = self.records[student]
         if self.questions[question]["manual"]:
-            return None if record.get("content") else 0.0
-        return record["questions"].get(question, {"score": 0.0})["score"]
+            return None if self.records[student].get("content") else 0.0
+        return self.tested(student, question)
+
+    def tested(self, student: str, question: str) -> float:
+        """Return the points that the tests gave, to a hundredth, as every table shows them."""
+        found = self.records[student]["questions"].get(question)
+        return round(found["score"], 2) if found else 0.0
 
     def penalty(self, student: str) -> float:
         """Return what an instructor takes off for a late submission, as a number below zero."""
@@ -258,14 +262,14 @@ class Book:
                 notes.append(f"{question} is not marked yet")
             elif not about["manual"] and (mark := self.marks.get((student, question))):
                 if mark.points is not None:
-                    tested = record["questions"].get(question, {"score": 0.0})["score"]
+                    tested = self.tested(student, question)
                     notes.append(f"{question} by hand; the tests gave {tested:g}")
         penalty = self.penalty(student)
         notes += [f"{penalty:g} points for being late"] if penalty else []
         return {
             "student": student,
             **{question: "" if score is None else score for question, score in scores.items()},
-            "total": max(0.0, sum(score or 0.0 for score in scores.values()) + penalty),
+            "total": round(max(0.0, sum(s or 0.0 for s in scores.values()) + penalty), 2),
             "possible": self.possible,
             "note": "; ".join(notes),
         }

@@ -162,6 +162,8 @@ def test_gradients_are_named_where_they_are_cut():
     a, b = (torch.tensor(value, requires_grad=True) for value in (2.0, 3.0))
     found = checking.gradients(a * b, (a, b), ("no a", "no b", "none"))
     assert [float(slope) for slope in found] == [3, 2]
+    pair = [a * b, b * 2]  # one tensor for each sample is as good
+    assert [float(slope) for slope in checking.gradients(pair, (a, b), ("", "", ""))] == [3, 4]
     with fails("^no b$"):
         checking.gradients(a * b.detach(), (a, b), ("no a", "no b", "none"))
     for cut in (7.0, (a * b).detach(), np.ones(2)):

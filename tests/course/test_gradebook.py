@@ -150,6 +150,15 @@ def test_marks_and_overrides_count_and_are_said(tmp_path):
     assert "## q2: not marked yet, worth 2" in page
 
 
+def test_points_come_in_hundredths_that_add_up(tmp_path):
+    found = book({"ann": {}}, tmp_path, "01_tiny,ann,q2,1.1,\n")
+    found.records = {"ann": record(25 / 7)}
+    assert found.row("ann")["q1"] == 3.57 and found.row("ann")["total"] == 4.67
+    found.write_feedback(tmp_path / "ann.md", "ann")
+    page = (tmp_path / "ann.md").read_text()
+    assert "# ann: 4.67 of 6" in page and "## q1: 3.57 of 4" in page
+
+
 def test_a_penalty_is_taken_off_and_said(tmp_path):
     found = book({"ann": {}}, tmp_path, '01_tiny,ann,late,"-1,5",A day.\n')
     found.records = {"ann": record(3.0)}
