@@ -15,6 +15,7 @@ from pathlib import Path
 import assignments
 import nbformat
 import pytest
+import remote
 from assignments import AssignmentError
 from sampling import some
 
@@ -142,6 +143,32 @@ def test_points_add_up_to_what_the_text_says(name):
     shown = [int(points) for points in re.findall(r"^_Points:_ (\d+)$", text, re.MULTILINE)]
     (announced,) = re.findall(r"(\d+) points in all", text)
     assert sum(shown) == int(announced)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_rules_stand_under_the_title(name):
+    student = nbformat.read(built(name) / "student" / f"{name}.ipynb", as_version=4)
+    title, rules = (cell.source for cell in student.cells[1:3])
+    about = json.loads(zipfile.ZipFile(built(name) / "autograder.zip").read("about.json"))
+    limits = remote.Limits()
+    assert title.startswith("# Assignment ") and rules.startswith("**Rules.**")
+    assert f"run for {limits.question_seconds:g} seconds" in rules
+    assert f"{limits.memory_gib:g} GiB of memory and no network" in rules
+    assert about["modules"] and all(f"`{module}`" in rules for module in about["modules"])
+    assert "you name who and\nwhat helped you" in rules
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradescope_builds_what_is_pinned(name):
+    """Its specification asks for setup.sh and run_autograder at the root of the archive."""
+    archive = zipfile.ZipFile(built(name) / "autograder.zip")
+    assert {"setup.sh", "run_autograder", "gradescope.py"} <= set(archive.namelist())
+    assert archive.read("run_autograder").startswith(b"#!/bin/bash\n")
+    asked = re.findall(r"^ {6}- (\S.*)$", archive.read("environment.yml").decode(), re.MULTILINE)
+    lock = (assignments.ROOT / "requirements.txt").read_text().splitlines()
+    assert set(asked) <= set(lock)
+    packages = {line.partition("==")[0] for line in asked}
+    assert {"otter-grader", "numpy"} <= packages
 
 
 # --- The tool itself, on an assignment that takes a second ---------------------------------------

@@ -316,8 +316,10 @@ def test_each_student_is_graded_by_their_own_numbers(tiny, masters, tmp_path, mo
 def test_stopped_and_gone_on(tiny, course, tmp_path, monkeypatch):
     inbox = tmp_path / "inbox"
     inbox.mkdir()
-    for name in ("a", "b"):
+    for name in ("a_101_1_tiny", "b_LATE_102_2_tiny-1"):  # as Canvas names them
         shutil.copy(course / "inbox" / "key.ipynb", inbox / f"{name}.ipynb")
+    roster = "Student,ID,SIS Login ID,Section,tiny (7)\nA,101,a,1,\nB,102,b,1,\nC,103,c,1,\n"
+    (tmp_path / "roster.csv").write_text(roster)
     monkeypatch.setattr(assignments, "build", lambda name, **options: tiny)
     worker_grade, asked = grade.Worker.grade, []
 
@@ -332,11 +334,19 @@ def test_stopped_and_gone_on(tiny, course, tmp_path, monkeypatch):
     assert grade.main(command) == 130
     # What was graded is in the table already.
     table = list(csv.DictReader((tmp_path / "inbox-grades" / "grades.csv").open()))
-    assert [row["student"] for row in table] == ["a"]
+    assert [row["student"] for row in table] == ["a", "c"]
     assert grade.main(command) == 0
     assert len(asked) == 3
     table = list(csv.DictReader((tmp_path / "inbox-grades" / "grades.csv").open()))
-    assert [row["total"] for row in table] == ["3", "3"]
+    assert [row["total"] for row in table] == ["3", "3", "0"]
+    assert [row["note"].split("; ")[0] for row in table[1:]] == ["late", "no submission"]
+    imported = list(csv.DictReader((tmp_path / "inbox-grades" / "canvas.csv").open()))
+    assert [(row["ID"], row["tiny (7)"]) for row in imported] == [
+        ("", "4"),
+        ("101", "3"),
+        ("102", "3"),
+        ("103", "0"),
+    ]
 
 
 # --- Gradescope ----------------------------------------------------------------------------------
