@@ -5,6 +5,7 @@ import re
 import zlib
 from html.parser import HTMLParser
 
+import matplotlib as mpl
 import nbformat
 import numpy as np
 import pytest
@@ -45,6 +46,7 @@ from vaelite.book.explore import (
     widget,
 )
 from vaelite.book.live import Expression, recompute
+from vaelite.book.panels import figure_of
 from vaelite.nets import MLP, ConvDecoder, ConvEncoder, GaussianEncoder
 
 GRID = np.linspace(-1, 2, 31)
@@ -412,6 +414,27 @@ def test_the_widget_draws_the_chosen_frame():
     buttons.value = 2
     assert np.abs(pixels(image.value) - moved).max() > 50
     assert image.value == draw(frames[5 * 3 + 2], 200)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_no_text_of_a_poster_is_cut_off(count):
+    panel = Panel(
+        curves=[Curve([0, 1], [-1000, 1])],
+        title="drawn by the first latent above and by the second below",
+        xlabel="the four densities, in the order of the legend",
+        ylabel="first mean of q (dashed: the best one)",
+        text="after 10,000 draws 0.99 of the truth; the luckiest draw alone gave 12% of it",
+        xlim=(0, 1),
+        ylim=(-1000, 1),
+    )
+    with mpl.rc_context(figures.STYLE):
+        poster = figure_of([panel] * count, 260)
+        poster.savefig(io.BytesIO(), format="png")
+    for axes in poster.axes:
+        for text in (axes.xaxis.label, axes.yaxis.label, axes._left_title):
+            box = text.get_window_extent()
+            assert poster.bbox.x0 <= box.x0 < box.x1 <= poster.bbox.x1, text.get_text()
+            assert poster.bbox.y0 <= box.y0 < box.y1 <= poster.bbox.y1, text.get_text()
 
 
 def test_outside_a_notebook_one_line_is_printed(capsys):

@@ -10,6 +10,7 @@ import io
 import itertools
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -251,12 +252,8 @@ def share_limits(panels: Sequence[Panel]) -> None:
 def draw(panels: Sequence[Panel], height: int) -> bytes:
     """Draw one frame with matplotlib, as PNG: the poster, and the picture of the live widget."""
     with mpl.rc_context(figures.STYLE):
-        figure = Figure(figsize=(4.0 * len(panels), height / 75), dpi=110)
-        (row,) = figure.subplots(1, len(panels), squeeze=False)
-        for axes, panel in zip(row, panels, strict=True):
-            _draw_panel(axes, panel)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        figure_of(panels, height).savefig(buffer, format="png", metadata={"Software": None})
     small = io.BytesIO()
     Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(
         small, format="png", optimize=True
@@ -264,13 +261,28 @@ def draw(panels: Sequence[Panel], height: int) -> bytes:
     return small.getvalue()
 
 
+def figure_of(panels: Sequence[Panel], height: int) -> Figure:
+    """Draw one frame with matplotlib, the panels side by side."""
+    figure = Figure(figsize=(4.0 * len(panels), height / 75), dpi=110)
+    (row,) = figure.subplots(1, len(panels), squeeze=False)
+    for axes, panel in zip(row, panels, strict=True):
+        _draw_panel(axes, panel)
+    return figure
+
+
+def _folded(text: str, width: int = 36) -> str:
+    """Break a text into lines of at most ``width`` letters, so that no panel cuts it off."""
+    return "\n".join(textwrap.wrap(text, width, break_long_words=False))
+
+
 def _draw_panel(axes: mpl.axes.Axes, panel: Panel) -> None:
     if panel.marks:
-        axes.set(xlim=panel.xlim, ylim=panel.ylim, ylabel=panel.ylabel)
+        axes.set(xlim=panel.xlim, ylim=panel.ylim, ylabel=_folded(panel.ylabel, 24))
         axes.set_aspect("equal" if panel.equal_aspect else "auto")
     else:
         axes.set(xticks=[], yticks=[], frame_on=False)
-    axes.set_xlabel("\n".join(filter(None, [panel.xlabel, panel.text])))
+    below = [_folded(text) for text in (panel.xlabel, panel.text) if text]
+    axes.set_xlabel("\n".join(below))
     if panel.image is not None:
         extent = (*panel.xlim, *panel.ylim) if panel.marks else None
         aspect = axes.get_aspect() if panel.marks else "equal"
@@ -286,9 +298,9 @@ def _draw_panel(axes: mpl.axes.Axes, panel: Panel) -> None:
         axes.plot(mark.x, mark.y, style, color=colour, label=label, markersize=size)
     if any(mark.label for mark in panel.marks):  # above the axes, where it hides no data
         place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0, "ncols": 2}
-        axes.legend(title=panel.title, alignment="left", fontsize=10, **place)
+        axes.legend(title=_folded(panel.title, 30), alignment="left", fontsize=10, **place)
     else:
-        axes.set_title(panel.title, loc="left", fontsize=12)
+        axes.set_title(_folded(panel.title, 30), loc="left", fontsize=12)
 
 
 def _intensities(image: Any) -> np.ndarray | Expression:
