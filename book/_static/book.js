@@ -61,12 +61,14 @@
     }
   };
 
-  // A box that scrolls sideways can be reached by the keyboard, and has a name.
+  // A box that scrolls sideways can be reached by the keyboard, and has a name of its own.
+  const named = {};
   const reachable = (box, name) => {
     if (box.scrollWidth <= box.clientWidth + 1 || box.hasAttribute("tabindex")) return;
+    named[name] = (named[name] ?? 0) + 1;
     box.tabIndex = 0;
     box.setAttribute("role", "region");
-    box.setAttribute("aria-label", name);
+    box.setAttribute("aria-label", `${name} ${named[name]}`);
   };
   const tables = () => {
     for (const table of document.querySelectorAll(".bd-article-container table")) {
@@ -75,6 +77,10 @@
       box.className = "table-box";
       table.replaceWith(box);
       box.append(table);
+    }
+    // The empty corner of a table is no heading.
+    for (const corner of document.querySelectorAll(".bd-article-container thead th")) {
+      if (!corner.textContent.trim()) corner.replaceWith(document.createElement("td"));
     }
   };
 
@@ -172,7 +178,7 @@
       table.classList.add("small");
       // A long table is for looking things up: it stays one, and scrolls.
       if (table.rows.length > 15 || !(tooWide(box) || tooThin(table))) continue;
-      const names = [...table.querySelectorAll("thead th")].map(cell => cell.textContent.trim());
+      const names = [...(table.tHead?.rows[0]?.cells ?? [])].map(cell => cell.textContent.trim());
       for (const row of table.tBodies[0]?.rows ?? []) {
         [...row.cells].forEach((cell, k) => { cell.dataset.label = names[k] ?? ""; });
       }
@@ -209,6 +215,9 @@
     boxKinds();
     captions();
     tables();
+    const sidebar = document.querySelector(".bd-sidebar-primary");
+    sidebar?.setAttribute("role", "complementary");
+    sidebar?.setAttribute("aria-label", "The book");
     // Folded parts of the navigation have a picture for a name.
     for (const summary of document.querySelectorAll("nav summary")) {
       const page = summary.closest("li")?.querySelector("a")?.textContent.trim();

@@ -1,12 +1,14 @@
 import base64
 import io
 import json
+import math
 import re
 import zlib
 from html.parser import HTMLParser
 
 import matplotlib as mpl
 import nbformat
+import notebooks
 import numpy as np
 import pytest
 import torch
@@ -45,7 +47,7 @@ from vaelite.book.explore import (
     trace,
     widget,
 )
-from vaelite.book.live import Expression, recompute
+from vaelite.book.live import MAX_NETWORK_BYTES, Expression, recompute
 from vaelite.book.panels import figure_of
 from vaelite.nets import MLP, ConvDecoder, ConvEncoder, GaussianEncoder
 
@@ -727,3 +729,15 @@ def test_class_colours_differ_for_colour_blind_eyes_too():
         )
         distances = np.linalg.norm(lab[:, None] - lab, axis=-1) + 1e3 * np.eye(10)
         assert distances.min() > 16
+
+
+@pytest.mark.parametrize("chapter", sorted((notebooks.ROOT / "chapters").glob("*.ipynb"), key=str))
+def test_the_networks_of_every_stored_figure_are_small(chapter):
+    """At most two networks of full size travel with a figure: 60 kB each as base64."""
+    for cell in nbformat.read(chapter, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            page = output.get("data", {}).get("text/html", "")
+            for found in re.finditer(r'"graph":\s*(?=\[)', page):
+                graph, _ = json.JSONDecoder().raw_decode(page, found.end())
+                halves = [math.prod(node["shape"]) for node in graph if node.get("half")]
+                assert sum(halves) * 2 * 4 / 3 <= 2 * MAX_NETWORK_BYTES

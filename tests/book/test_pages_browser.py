@@ -146,6 +146,11 @@ def test_the_switch_is_remembered(chromium, html):
         page.get_by_role("switch", name="Code").click()
         page.goto(f"{address}/{CHAPTERS[0]}.html")
         assert page.locator(".cell_input:visible").count() == 0
+        page.reload()
+        assert page.locator(".cell_input:visible").count() == 0
+        page.get_by_role("switch", name="Code").click()
+        page.reload()
+        assert page.locator(".cell_input:visible").count() > 5
     finally:
         context.close()
         server.shutdown()

@@ -15,6 +15,7 @@ from vaelite.toys import ica
 
 CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 49)), np.sin(np.linspace(0, 2 * np.pi, 49))])
 REACH = 7.0  # half the width of a picture of the data
+COLUMNS = (figures.GREEN, figures.PINK, figures.SKY)  # first, second and third source
 
 
 def scene(ax: Axes, X: np.ndarray, truth: np.ndarray, found: np.ndarray, title: str) -> None:
@@ -59,11 +60,85 @@ def contours(W: np.ndarray, noise_var: np.ndarray, beta: float = 1.0) -> list[Cu
     ]
 
 
+def two_projections(precision: np.ndarray) -> Figure:
+    """Draw a Gaussian and the two factorised ones that are closest to it.
+
+    Args:
+        precision: ``(2, 2)`` of the Gaussian, whose mean is zero.
+    """
+    covariance = np.linalg.inv(precision)
+    fig, ax = figures.subplots(height=2.5)
+    looks = (
+        (covariance, "posterior $p$", {"color": figures.BLUE}),
+        (np.diag(1 / np.diag(precision)), "best in KL(q‖p)", {"color": figures.ORANGE, "ls": "--"}),
+        (np.diag(np.diag(covariance)), "best in KL(p‖q)", {"color": figures.GREY, "ls": ":"}),
+    )
+    for shape, name, look in looks:
+        figures.covariance_ellipse(ax, np.zeros(2), shape, lw=2, label=name, **look)
+    reach = 2.3 * np.sqrt(covariance.diagonal().max())
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    ax.set(xlabel="$z_1$", ylabel="$z_2$")
+    fig.legend(loc="outside right center", fontsize=10)
+    return fig
+
+
+def lost_by_angle(angles: np.ndarray, losses: Mapping[str, np.ndarray]) -> Figure:
+    """Draw what a factorised q loses against the angle between two columns, one line a noise."""
+    fig, ax = figures.subplots(height=2.5)
+    for (name, nats), style in zip(losses.items(), ("-", "--", ":"), strict=True):
+        ax.plot(angles, nats, style, color=figures.ORANGE, label=name)
+    ax.set(xlabel="angle between the columns (degrees)", xticks=range(0, 181, 30))
+    ax.set(ylabel="nats lost per datum", ylim=(0, None))
+    ax.legend(loc="upper center", fontsize=10)
+    return fig
+
+
+def quadrature(nodes: np.ndarray, weights: np.ndarray, log_prior: np.ndarray) -> Figure:
+    """Draw the points at which a Gaussian average is taken, and their weights.
+
+    Args:
+        nodes: ``(J,)``.
+        weights: ``(J,)``, which add up to one.
+        log_prior: ``(2, M)``, places and the logarithm of the prior there.
+    """
+    fig, (above, below) = figures.subplots(2, 1, height=1.3, sharex=True)
+    above.plot(log_prior[0], -log_prior[1], color=figures.GREY)
+    at_nodes = np.interp(nodes, log_prior[0], -log_prior[1])
+    above.plot(nodes, at_nodes, "o", color=figures.ORANGE, ms=5)
+    above.set(ylabel="$-\\log p(z)$", xlim=(log_prior[0, 0], log_prior[0, -1]))
+    below.vlines(nodes, 0, weights, color=figures.ORANGE, lw=3)
+    below.set(ylabel="weight", xlabel="$z$", ylim=(0, None))
+    return fig
+
+
+def shares(outcomes: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Figure:
+    """Draw shares of fits with their intervals.
+
+    Args:
+        outcomes: by outcome and by setting, mean, lower and upper end, from 0 to 1.
+    """
+    fig, ax = figures.subplots(height=2.9)
+    looks = (("o", figures.BLUE), ("s", figures.ORANGE), ("D", figures.GREY))
+    for row, settings in enumerate(outcomes.values()):
+        for k, (name, (mean, low, high)) in enumerate(settings.items()):
+            marker, colour = looks[k]
+            place = row + 0.22 * (k - 1)
+            ends = 100 * np.array([low, high])
+            ax.plot(ends, [place, place], color=colour, lw=2)
+            label = name if row == 0 else None
+            ax.plot(100 * mean, place, marker, color=colour, label=label)
+    ax.set(xlabel="per cent of the fits, with 95 % intervals", xlim=(-2, 102))
+    ax.set_yticks(range(len(outcomes)), outcomes, fontsize=10)
+    ax.invert_yaxis()
+    fig.legend(loc="outside upper center", ncols=3, fontsize=10)
+    return fig
+
+
 def columns(W: np.ndarray, length: float = 1.0) -> list[Curve]:
     """Return a line from the origin for each column of ``W`` ``(2, K)``."""
     return [
         Curve([0, length * w[0]], [0, length * w[1]], label=f"column {k + 1}", colour=colour)
-        for k, (w, colour) in enumerate(zip(W.T, figures.COLOURS[1:], strict=False))
+        for k, (w, colour) in enumerate(zip(W.T, COLUMNS, strict=False))
     ]
 
 
@@ -109,7 +184,7 @@ def climb_panels(
         Panel(
             curves=[
                 Curve(order, lengths[:, k], label=f"column {k + 1}", colour=colour)
-                for k, colour in enumerate(figures.COLOURS[2:5])
+                for k, colour in enumerate(COLUMNS)
             ],
             xlabel="log₁₀ of the number of steps",
             ylabel="length of a column",
@@ -122,7 +197,7 @@ def climb_panels(
 def shrinking(betas: np.ndarray, fitted: np.ndarray, smooth: np.ndarray, law: np.ndarray) -> Figure:
     """Draw column lengths against beta: the law ``(M, 2)`` as lines, fits ``(B, 2)`` as dots."""
     fig, ax = figures.subplots(height=3.0)
-    looks = ((figures.ORANGE, "--", "weaker"), (figures.BLUE, "-", "stronger"))
+    looks = ((COLUMNS[1], "--", "weaker"), (COLUMNS[0], "-", "stronger"))
     for k, (colour, style, name) in enumerate(looks):
         ax.plot(smooth, law[:, k], style, color=colour, label=f"{name} component")
         ax.plot(betas, fitted[:, k], "o", color=colour)
@@ -150,7 +225,7 @@ def two_metrics(W: np.ndarray, noise_var: np.ndarray) -> Figure:
     for ax, columns_, name in zip(axes, (W, scaled), names, strict=True):
         reach = 1.15 * np.abs(columns_).max()
         for k, column in enumerate(columns_.T):
-            ax.plot([0, column[0]], [0, column[1]], color=figures.COLOURS[k], lw=4)
+            ax.plot([0, column[0]], [0, column[1]], color=COLUMNS[k], lw=4)
         angle = ica.angles_between(columns_)[0]
         ax.set_title(f"{name}: {angle:.0f}°", fontsize=12)
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="$x_1$", aspect="equal")

@@ -200,3 +200,105 @@ def orientations(difference: Mapping[str, np.ndarray]) -> Figure:
     ax.set(xlabel="orientation class", ylabel="pixels that differ\nfrom class 0", ylim=(0, 250))
     ax.legend(ncols=3, fontsize=10, loc="upper center")
     return fig
+
+
+def order_of_averages(means: np.ndarray, deviation: float) -> Figure:
+    """Draw the aggregate posterior of a few data, and the product of its marginals.
+
+    Args:
+        means: ``(N, 2)`` of the data's encodings.
+        deviation: of both latents, for every datum.
+    """
+    axis = np.linspace(-2.6, 2.6, 121)
+    bumps = np.exp(-0.5 * ((axis - means[:, :, None]) / deviation) ** 2)  # (N, 2, 121)
+    across, up = bumps[:, 0], bumps[:, 1]
+    titles = ("q(z): a product,\nthen averaged", "marginals: averaged,\nthen a product")
+    densities = (
+        (np.einsum("nx,ny->yx", across, up) / len(means), "Blues", titles[0]),
+        (np.outer(up.mean(0), across.mean(0)), "Greens", titles[1]),
+    )
+    fig, axes = figures.subplots(1, 2, height=2.6)
+    for ax, (density, cmap, title) in zip(axes, densities, strict=True):
+        ax.contourf(axis, axis, density, levels=density.max() * np.linspace(0.03, 1, 9), cmap=cmap)
+        ax.plot(*means.T, "+", color=figures.ORANGE, ms=7, mew=1.5)
+        ax.set(xlabel="$z_1$", aspect="equal", xticks=[-2, 0, 2], yticks=[-2, 0, 2])
+        ax.set_title(title, fontsize=11)
+    axes[0].set_ylabel("$z_2$")
+    return fig
+
+
+def weight_matrices(matrices: Mapping[str, np.ndarray]) -> Figure:
+    """Draw square matrices of weights ``(B, B)`` side by side, the darker the larger."""
+    fig, axes = figures.subplots(1, len(matrices), height=2.6)
+    top = max(matrix.max() for matrix in matrices.values())
+    for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
+        ax.imshow(matrix, vmin=0, vmax=top)
+        ax.set_title(name, fontsize=12)
+        ax.set(xlabel="datum of the batch, j", xticks=[], yticks=[])
+        ax.spines[:].set_visible(True)
+    axes[0].set_ylabel("sample $z_i$")
+    return fig
+
+
+def classifier(
+    samples: tuple[np.ndarray, np.ndarray], fitted: Sequence[float], truth: Sequence[float]
+) -> Figure:
+    """Draw two samples, and the logit that tells them apart beside the true log ratio.
+
+    Args:
+        samples: of q and of p.
+        fitted: coefficients of 1, z and z squared.
+        truth: the same of the log ratio.
+    """
+    fig, (left, right) = figures.subplots(1, 2, height=2.6)
+    bins, z = np.linspace(-3.5, 3.5, 50), np.linspace(-2, 3, 100)
+    looks = ((figures.BLUE, "q, label 1"), (figures.GREEN, "p, label 0"))
+    for values, (colour, name) in zip(samples, looks, strict=True):
+        left.hist(values, bins=bins, density=True, histtype="step", lw=2, color=colour, label=name)
+    left.set(xlabel="z", ylabel="density", ylim=(0, 0.85))
+    left.legend(fontsize=10, loc="upper left")
+    for coefficients, look in (
+        (truth, {"color": figures.GREY, "lw": 4, "alpha": 0.5, "label": "truth"}),
+        (fitted, {"color": figures.ORANGE, "ls": "--", "label": "logit"}),
+    ):
+        right.plot(z, np.polyval(coefficients[::-1], z), **look)
+    right.set(xlabel="z", ylabel="log ratio")
+    right.legend(fontsize=10, loc="lower right")
+    return fig
+
+
+def shuffles(codes: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Draw clouds ``(N, 2)`` in a table: a row for each code, a column for each shuffle."""
+    columns = list(next(iter(codes.values())))
+    fig, axes = figures.subplots(len(codes), len(columns), height=1.65, sharex=True, sharey=True)
+    for row, (name, clouds) in zip(axes, codes.items(), strict=True):
+        for ax, column in zip(row, columns, strict=True):
+            ax.plot(*clouds[column].T, ".", ms=2, color=figures.BLUE)
+            ax.set(xlim=(-3.5, 3.5), ylim=(-3.5, 3.5), xticks=[], yticks=[], aspect="equal")
+        row[0].set_ylabel(name, fontsize=11)
+    for ax, column in zip(axes[0], columns, strict=True):
+        ax.set_title(column, fontsize=11)
+    return fig
+
+
+def informations(tables: Mapping[str, np.ndarray]) -> Figure:
+    """Draw what each latent tells of each factor, and the gap of each factor.
+
+    Args:
+        tables: ``(factors, latents)`` by title, shares of the factor's entropy.
+    """
+    fig, axes = figures.subplots(1, len(tables), height=1.75)
+    fig.get_layout_engine().set(wspace=0.12)
+    for ax, (title, table) in zip(axes, tables.items(), strict=True):
+        ax.imshow(table, vmin=0, vmax=1.25, aspect="equal")
+        for (row, column), share in np.ndenumerate(table):
+            ink = "white" if share > 0.6 else "black"
+            ax.text(column, row, f"{share:.2f}", ha="center", va="center", color=ink, fontsize=11)
+        for row, shares in enumerate(np.sort(table, axis=1)):
+            ax.text(table.shape[1] - 0.4, row, f"{shares[-1] - shares[-2]:.2f}", va="center")
+        ax.set_title(title, fontsize=11)
+        ax.set(xticks=range(table.shape[1]), yticks=range(len(table)))
+        ax.set_xticklabels([f"$z_{k + 1}$" for k in range(table.shape[1])])
+        ax.set_yticklabels([f"$v_{k + 1}$" for k in range(len(table))])
+        ax.tick_params(length=0)
+    return fig

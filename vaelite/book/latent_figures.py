@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vaelite.book import figures
 from vaelite.book.chapter import number
-from vaelite.book.figures import BLACK, BLUE, GREY, ORANGE, SKY, YELLOW
+from vaelite.book.figures import BLACK, BLUE, GREY, ORANGE, SKY
 from vaelite.book.latent_grid import LatentGrid
 
 
@@ -108,8 +108,8 @@ def cost_of_codes(
     """
     figure, axes = figures.subplots(height=2.9)
     places = np.arange(len(names))[::-1]
-    axes.barh(places, losses, color=SKY, label="reconstruction loss")
-    axes.barh(places, prices, left=losses, color=YELLOW, label="price of the code")
+    axes.barh(places, losses, color=ORANGE, label="reconstruction loss")
+    axes.barh(places, prices, left=losses, color=BLUE, label="price of the code")
     axes.axvline(best, color=BLACK, ls="--", lw=1.5, label=r"$-\log p(\mathbf{x})$")
     for place, end, gap in zip(places, np.add(losses, prices), gaps, strict=True):
         axes.text(end + 0.25, place, f"KL {abs(gap):.2f}", va="center")
@@ -272,11 +272,31 @@ def gap_bars(
 def bounds_with_draws(counts: Sequence[int], bounds: Sequence[float], truth: float) -> Figure:
     """Draw a bound against its number of draws, with the truth as a dashed line."""
     figure, axes = figures.subplots(height=3.0)
-    axes.semilogx(counts, bounds, "o-", color=BLUE, label="bound with $S$ draws")
+    axes.semilogx(counts, bounds, "o-", color=ORANGE, label="bound with $S$ draws")
     axes.axhline(truth, color=BLACK, ls="--", label="log evidence, by grid")
     margin = 0.08 * (truth - min(bounds))
     axes.set(xlabel="draws $S$", ylabel="nats a digit", ylim=(min(bounds) - margin, truth + margin))
     axes.legend(loc="lower right")
+    return figure
+
+
+def rate_of_bounds(bounds: Sequence[float], variance: float) -> Figure:
+    """Draw the gap of the bounds with 1, 2, ... draws, and the rule v / 2S.
+
+    Args:
+        bounds: each minus the log evidence.
+        variance: v, that of one weight over the evidence.
+    """
+    figure, axes = figures.subplots(height=2.3)
+    draws = np.arange(1, len(bounds) + 1)
+    axes.loglog(draws, variance / (2 * draws), "--", color=GREY, label="rule $v/2S$")
+    axes.loglog(draws, -np.asarray(bounds), "o", color=ORANGE, label="bound with $S$ draws")
+    axes.set(xlabel="draws $S$", ylabel="nats below\nlog evidence")
+    axes.set_xticks(draws, [str(count) for count in draws])
+    axes.minorticks_off()
+    axes.set_yticks([0.05, 0.1, 0.2, 0.4], ["0.05", "0.1", "0.2", "0.4"])
+    axes.set_ylim(0.03, 0.45)
+    axes.legend(loc="lower left")
     return figure
 
 
