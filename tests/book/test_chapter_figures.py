@@ -42,6 +42,57 @@ def test_two_metrics_differ_by_the_noise():
     np.testing.assert_allclose(scaled, W[:, 0] / np.sqrt(NOISE))
 
 
+def test_each_upright_gaussian_is_best_for_its_divergence():
+    P = np.array([[2.0, 1.1], [1.1, 1.5]])
+    figure = bias_figures.two_projections(P)
+    _, inside, outside = (
+        np.diag([patch.width, patch.height]) / 4 for patch in figure.axes[0].patches
+    )
+    exact = torch.distributions.MultivariateNormal(
+        torch.zeros(2).double(), precision_matrix=torch.as_tensor(P)
+    )
+
+    def upright(deviations):
+        scales = torch.as_tensor(np.diag(deviations))
+        return torch.distributions.MultivariateNormal(torch.zeros(2).double(), scale_tril=scales)
+
+    for best, order in ((inside, lambda q: (q, exact)), (outside, lambda q: (exact, q))):
+        here = kl_divergence(*order(upright(np.diag(best))))
+        for wider in (np.diag([1.05, 1]), np.diag([0.95, 1]), np.diag([1, 1.05])):
+            assert kl_divergence(*order(upright(np.diag(best @ wider)))) > here
+
+
+def test_the_gap_of_a_factor_is_written_beside_its_row():
+    tables = {"by hand": np.array([[1, 0.311], [0, 0.311]]), "turned": np.full((2, 2), 0.5)}
+    figure = disentangle_figures.informations(tables)
+    written = [text.get_text() for text in figure.axes[0].texts]
+    assert written == ["1.00", "0.31", "0.00", "0.31", "0.69", "0.31"]
+
+
+def test_shares_are_drawn_in_per_cent():
+    outcomes = {"one left": {"low": (0.2, 0.1, 0.4)}, "none": {"low": (0.8, 0.6, 0.9)}}
+    lines = bias_figures.shares(outcomes).axes[0].lines
+    np.testing.assert_allclose(lines[2].get_xdata(), [60, 90])
+    assert lines[3].get_xdata() == pytest.approx([80])
+
+
+def test_the_product_of_marginals_fills_the_corners(monkeypatch):
+    drawn = []
+    contourf = disentangle_figures.figures.plt.Axes.contourf
+
+    def spy(axes, x, y, density, **options):
+        drawn.append(density)
+        return contourf(axes, x, y, density, **options)
+
+    monkeypatch.setattr(disentangle_figures.figures.plt.Axes, "contourf", spy)
+    disentangle_figures.order_of_averages(np.array([[-1.0, -1.2], [1.0, 0.8]]), 0.3)
+    joint, product = drawn
+    corner = np.argmin(abs(np.linspace(-2.6, 2.6, 121) + 1.0))
+    opposite = np.argmin(abs(np.linspace(-2.6, 2.6, 121) - 0.8))
+    assert joint[opposite, corner] < 1e-6 * joint.max()  # z1 = -1, z2 = 0.8: no datum there
+    assert product[opposite, corner] == pytest.approx(joint.max() / 2, rel=0.05)
+
+
 def test_the_telescope_adds_up():
     covariance = np.array([[1.1, 0.7], [0.7, 0.9]])
     z, mean, variance = np.array([0.3, -1.2]), np.array([0.5, -0.4]), 0.2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaelite.book import latent_explore
+from vaelite.book import latent_explore, latent_figures
 from vaelite.book.latent_grid import LatentGrid
 from vaelite.vae import VAE
 
@@ -134,3 +134,18 @@ def test_holes_the_ratio_is_that_of_the_grid(explored):
     log_all = torch.logsumexp(grid.log_gaussian(mean, log_var), 0) - np.log(3)
     wanted = (log_all - grid.log_prior).exp()[at].item()
     assert numbers(plane.text)[0] == pytest.approx(wanted, abs=0.006)
+
+
+def test_the_rate_is_drawn_below_the_evidence():
+    axes = latent_figures.rate_of_bounds([-0.3, -0.1], 0.4).axes[0]
+    rule, dots = (line.get_xydata() for line in axes.lines)
+    np.testing.assert_allclose(rule, [[1, 0.2], [2, 0.1]])
+    np.testing.assert_allclose(dots, [[1, 0.3], [2, 0.1]])
+
+
+def test_gaps_are_stacked_from_the_first_name_down():
+    bars = latent_figures.gap_bars(
+        {"best": (np.array([1.0, 2.0]), np.zeros(2)), "blind": (np.ones(2), np.array([3.0, 4.0]))}
+    )
+    found = [(bar.get_y() > 0.5, bar.get_x(), bar.get_width()) for bar in bars.axes[0].patches]
+    assert found == [(True, 0, 1.5), (True, 1.5, 0), (False, 0, 1), (False, 1, 3.5)]

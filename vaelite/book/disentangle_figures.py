@@ -217,7 +217,7 @@ def order_of_averages(means: np.ndarray, deviation: float) -> Figure:
         (np.einsum("nx,ny->yx", across, up) / len(means), "Blues", titles[0]),
         (np.outer(up.mean(0), across.mean(0)), "Greens", titles[1]),
     )
-    fig, axes = figures.subplots(1, 2, height=2.6)
+    fig, axes = figures.subplots(1, 2, height=2.4)
     for ax, (density, cmap, title) in zip(axes, densities, strict=True):
         ax.contourf(axis, axis, density, levels=density.max() * np.linspace(0.03, 1, 9), cmap=cmap)
         ax.plot(*means.T, "+", color=figures.ORANGE, ms=7, mew=1.5)
@@ -229,7 +229,7 @@ def order_of_averages(means: np.ndarray, deviation: float) -> Figure:
 
 def weight_matrices(matrices: Mapping[str, np.ndarray]) -> Figure:
     """Draw square matrices of weights ``(B, B)`` side by side, the darker the larger."""
-    fig, axes = figures.subplots(1, len(matrices), height=2.6)
+    fig, axes = figures.subplots(1, len(matrices), height=2.3)
     top = max(matrix.max() for matrix in matrices.values())
     for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
         ax.imshow(matrix, vmin=0, vmax=top)
@@ -270,7 +270,7 @@ def classifier(
 def shuffles(codes: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """Draw clouds ``(N, 2)`` in a table: a row for each code, a column for each shuffle."""
     columns = list(next(iter(codes.values())))
-    fig, axes = figures.subplots(len(codes), len(columns), height=1.65, sharex=True, sharey=True)
+    fig, axes = figures.subplots(len(codes), len(columns), height=1.45, sharex=True, sharey=True)
     for row, (name, clouds) in zip(axes, codes.items(), strict=True):
         for ax, column in zip(row, columns, strict=True):
             ax.plot(*clouds[column].T, ".", ms=2, color=figures.BLUE)

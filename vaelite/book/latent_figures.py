@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -247,24 +247,21 @@ def posterior_and_q(grid: LatentGrid, x: Tensor, **gaussians: tuple[Tensor, Tens
     return figure
 
 
-def gap_bars(
-    trained: tuple[np.ndarray, np.ndarray], held_out: tuple[np.ndarray, np.ndarray]
-) -> Figure:
-    """Draw the mean approximation and amortisation gap of training and held-out pictures.
+def gap_bars(gaps: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Draw mean gaps as stacked bars.
 
     Args:
-        trained: the two gaps of training pictures, each ``(N,)``.
-        held_out: the same of held-out pictures.
+        gaps: by name, approximation and amortisation gap, each ``(N,)``.
     """
     figure, axes = figures.subplots(height=2.2)
-    for place, (first, second) in ((1, trained), (0, held_out)):
-        a, b = float(first.mean()), float(second.mean())
-        axes.barh(place, a, color=SKY, label="approximation gap" if place else None)
-        axes.barh(place, b, left=a, color=ORANGE, label="amortisation gap" if place else None)
-        axes.text(a + b, place, f"  {a:.2f} + {b:.2f}", va="center")
-    end = max(float(a.mean() + b.mean()) for a, b in (trained, held_out))
-    axes.set(yticks=[1, 0], xlabel="nats a digit", xlim=(0, 1.35 * end))
-    axes.set_yticklabels(["training", "held out"])
+    means = [(float(first.mean()), float(second.mean())) for first, second in gaps.values()]
+    places = range(len(means) - 1, -1, -1)
+    for place, (a, b) in zip(places, means, strict=True):
+        axes.barh(place, a, color=SKY, label="" if place else "approximation gap")
+        axes.barh(place, b, left=a, color=ORANGE, label="" if place else "amortisation gap")
+        axes.text(a + b, place, f"  {a:.2f} + {abs(b):.2f}", va="center")
+    axes.set(xlabel="nats a datum", xlim=(0, 1.35 * max(map(sum, means))))
+    axes.set_yticks(places, gaps)
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.35), ncols=2)
     return figure
 
