@@ -49,4 +49,7 @@ def table() -> str:
                 rows.append((first, link, own, "here"))
             else:
                 rows.append((first, f"{number}. {PLANNED[number]}", own, "planned"))
-    return ledger.table(rows, ("Part", "Chapter", "Assignments", "State"))
+    names = ("Part", "Chapter", "Assignments", "State")
+    if all(state == "here" for *_, state in rows):  # then the column says nothing
+        rows, names = [row[:-1] for row in rows], names[:-1]
+    return ledger.table(rows, names)
