@@ -86,7 +86,7 @@ links: $(STAMP) ## ask every outside address that the book links to (needs a con
 lock: $(VENV)/uv ## resolve requirements.txt anew from pyproject.toml
 	$(PYTHON) -m uv pip compile --universal -q --no-emit-index-url --no-emit-find-links \
 		--python-version 3.11 pyproject.toml --extra lab --extra book --extra course --extra test \
-		--upgrade --custom-compile-command "make lock" -o requirements.txt
+		--extra dask --extra slurm --upgrade --custom-compile-command "make lock" -o requirements.txt
 
 clean: ## remove what was built; the environment stays
 	rm -rf book/_build build .pytest_cache .hypothesis .ruff_cache

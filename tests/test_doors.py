@@ -1,14 +1,18 @@
 """The ways into the package: short imports, torch's data sets, ``model(x)``, the wheel."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
 import vaelite
@@ -151,19 +155,26 @@ def test_results_come_from_the_wheel_where_there_is_no_checkout(tmp_path, monkey
     assert results.stored(name) == tmp_path / "mine" / name
 
 
-def test_the_wheel_carries_results_claims_and_types(tmp_path):
-    source = tmp_path / "source"  # a build leaves its own folders behind
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The package as it is published."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"  # a build leaves its own folders behind
     for part in ("vaelite", "book/results"):
         hidden = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / part, source / part, ignore=hidden)
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
     command = [sys.executable, "-m", "pip", "wheel", str(source), "--no-deps", "--quiet"]
-    command += ["--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    command += ["--no-build-isolation", "--wheel-dir", str(folder)]
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert not done.returncode, done.stderr
-    (wheel,) = tmp_path.glob("*.whl")
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def test_the_wheel_carries_results_claims_and_types(wheel):
     with zipfile.ZipFile(wheel) as file:
         names = set(file.namelist())
     stored = {path.name for path in (ROOT / "book" / "results").iterdir()}
@@ -172,3 +183,69 @@ def test_the_wheel_carries_results_claims_and_types(tmp_path):
     claims = {path.name for path in (ROOT / "vaelite" / "claims").glob("*.toml")}
     assert claims <= {Path(name).name for name in names if name.startswith("vaelite/claims/")}
     assert "vaelite/py.typed" in names
+
+
+@pytest.fixture
+def installed(wheel, tmp_path):
+    """A Python that has the wheel, and of this one's packages what the wheel depends on."""
+    home = tmp_path / "environment"
+    venv.create(home, symlinks=os.name != "nt")
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    command += ["--no-deps", "--no-index", str(wheel)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    where = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True)
+    others = "\n".join(path for path in sys.path if path.endswith("site-packages"))
+    Path(where.stdout.strip(), "others.pth").write_text(others)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    kept |= {"VAELITE_DATA": str(tmp_path / "data"), "VAELITE_PROFILE": "quick"}
+
+    def run(*command):
+        done = subprocess.run(
+            [python, *command], capture_output=True, text=True, cwd=empty, env=kept
+        )
+        assert not done.returncode, done.stderr
+        return done.stdout
+
+    run.empty = empty
+    return run
+
+
+EXECUTE = """
+import sys, nbformat
+from nbclient import NotebookClient
+notebook = nbformat.read(sys.argv[1], 4)
+notebook.cells.append(nbformat.v4.new_code_cell("import vaelite; print(vaelite.__file__)"))
+NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+print(notebook.cells[-1].outputs[0].text)
+"""
+
+
+def test_without_a_checkout_the_doctor_a_chapter_and_an_experiment_run(installed):
+    """As in Colab, where there is a notebook and the package, and nothing else."""
+    assert "All is well." in installed("-m", "vaelite", "doctor")
+    shutil.copy(ROOT / "chapters" / "05_lp_nested.ipynb", installed.empty)
+    used = installed("-c", EXECUTE, "05_lp_nested.ipynb").strip()
+    assert "environment" in used and str(ROOT) not in used
+    said = installed("-m", "vaelite", "reproduce", "variational_biases", "--profile", "quick")
+    assert "stored in book" in said
+    assert (installed.empty / "book" / "results" / "variational_biases.quick.json").exists()
+
+
+def test_conda_installs_the_package_and_the_locked_environment():
+    """Of conda's file, what pip is given: the lock, and the package from the checkout."""
+    file = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert file["name"] == "vaelite" and "pip" in file["dependencies"]
+    (python,) = (one for one in file["dependencies"] if str(one).startswith("python="))
+    assert python == "python=3.11"  # what the lock was resolved for
+    (given,) = (one["pip"] for one in file["dependencies"] if isinstance(one, dict))
+    assert given == ["-r requirements.txt", "-e ."]
+    locked = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["lab"], *extras["dask"], *extras["slurm"]]
+    assert {re.match(r"[\w-]+", one)[0] for one in wanted} <= locked

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import sweeps
 
 from vaelite import data, experiments
 from vaelite.__main__ import main
@@ -181,6 +182,32 @@ def test_reproduce_refuses(toy, capsys, monkeypatch):
     assert "trial {'seed': 0} failed: ZeroDivisionError" in fails(capsys, "reproduce", "toy")
     monkeypatch.setenv("VAELITE_SEED", "x")
     assert "VAELITE_SEED is 'x'" in fails(capsys, "reproduce", "toy")
+
+
+def test_reproduce_by_workers(folders, capsys, monkeypatch):
+    monkeypatch.setattr(experiments, "get", lambda name: sweeps.experiment(trials=3))
+    monkeypatch.setattr(catalogue, "names", lambda: ["toy"])
+    for options in ([], ["--workers", "2"]):
+        assert main(["reproduce", "toy", *options]) == 0
+        assert "toy (quick): 3 trials" in capsys.readouterr().out
+        means = experiments.collect(experiments.load_results("toy", "quick"), "mean")
+        expected = [sweeps.run_trial({"seed": seed}, {})["mean"] for seed in range(3)]
+        assert means == pytest.approx(expected, rel=1e-9)
+
+
+def test_workers_that_cannot_be_had(toy, capsys, monkeypatch):
+    assert "workers is 0; there must be" in fails(capsys, "reproduce", "toy", "--workers", "0")
+    assert "--verify runs one group here" in fails(
+        capsys, "reproduce", "toy", "--verify", "--workers", "2"
+    )
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    for option in (["--dask", "tcp://127.0.0.1:1"], ["--slurm"]):
+        assert "which is not installed; install it with: python -m pip install" in fails(
+            capsys, "reproduce", "toy", *option
+        )
+    with pytest.raises(SystemExit):
+        main(["reproduce", "toy", "--slurm", "--workers", "2"])
 
 
 @pytest.mark.parametrize("arguments", [[], ["cure"], ["data"], ["data", "fetch"]])

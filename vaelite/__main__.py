@@ -18,6 +18,7 @@ from vaelite import __version__, profile
 
 if TYPE_CHECKING:
     from vaelite.experiments import Experiment
+    from vaelite.experiments.workers import Workers
 
 # Whatever needs seconds to import is imported where it is used, so that --help answers at once.
 
@@ -68,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--verify", action="store_true", help="run one stored group of trials again, and compare"
     )
+    where = reproduce.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers", metavar="N", type=int, help="processes of this machine, a thread (or GPU) each"
+    )
+    where.add_argument("--dask", metavar="ADDRESS", help="a Dask cluster, by its scheduler")
+    where.add_argument("--slurm", action="store_true", help="the queue of a Slurm cluster")
     reproduce.add_argument("--list", action="store_true", help="list the experiments")
     reproduce.set_defaults(run=_reproduce)
     return parser
@@ -213,18 +220,33 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         raise ValueError("reproduce needs the name of an experiment; --list shows them.")
     experiment = experiments.get(arguments.name)
     chosen = arguments.profile or profile.current()
+    workers = _workers(arguments)
     if arguments.verify:
+        if workers:
+            raise ValueError("--verify runs one group here; it takes no workers.")
         print(_verdict(experiment, chosen))
         return
     arguments.after_interrupt = (
         " The trials done so far are kept; continue with: "
         f"python -m vaelite reproduce {arguments.name} --profile {chosen} --resume"
     )
-    results = experiment.run(chosen, folder=experiments.results_folder(), resume=arguments.resume)
+    results = experiment.run(
+        chosen, folder=experiments.results_folder(), resume=arguments.resume, workers=workers
+    )
     print(
         f"{arguments.name} ({chosen}): {len(results['trials'])} trials, "
         f"{results['seconds']:.1f} seconds of work, stored in {experiments.results_folder()}."
     )
+
+
+def _workers(arguments: argparse.Namespace) -> Workers | None:
+    from vaelite.experiments import results_folder, workers
+
+    if arguments.workers is not None:
+        return workers.local(arguments.workers)
+    if arguments.dask:
+        return workers.dask(arguments.dask)
+    return workers.slurm(results_folder()) if arguments.slurm else None
 
 
 def _verdict(experiment: Experiment, chosen: str) -> str:

@@ -156,7 +156,8 @@ class Checkpoint:
             with replacing(self.path) as file:
                 torch.save({"run": self.run, "groups": groups}, file)
         except (OSError, RuntimeError) as error:  # torch.save may raise either
-            reason = getattr(error, "strerror", None) or error
+            chain = (error, error.__context__)  # which hides the first behind another
+            reason = next((one.strerror for one in chain if isinstance(one, OSError)), error)
             raise OSError(
                 f"checkpoint {self.path} could not be written after step {state['step']}: "
                 f"{reason}; what was there before is kept."

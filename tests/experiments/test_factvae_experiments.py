@@ -192,3 +192,24 @@ def test_dense_has_no_penalty_and_sparse_has_that_of_the_settings():
     )
     assert dense.sparsity == 0 and sparse.sparsity == BARS["sparsity"]
     assert sparse.dataset_size == 50
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "trial", "at"),
+    [
+        ("factvae_bars", BARS, {"method": "factvae"}, 3),
+        ("factvae_mocap", WALKS, {"method": "factvae", "walks": 1}, 2),  # where it is looked at
+        ("factvae_mocap", WALKS, {"method": "mmvae", "walks": 1}, 4),
+    ],
+)
+def test_training_that_was_interrupted_within_a_trial_goes_on(
+    name, settings, trial, at, stop, tmp_path
+):
+    group, file = [{"seed": 3, **trial}], tmp_path / "checkpoint"
+    whole, _ = get(name).run_group(group, settings)
+    assert stop.steps == 5
+    stop.at, stop.steps = at, 0
+    with pytest.raises(KeyboardInterrupt):
+        get(name).run_group(group, settings, file)
+    assert get(name).run_group(group, settings, file)[0] == whole
+    assert stop.steps == 5

@@ -63,10 +63,8 @@ def reduced(tmp_path, name, *settings):
         assert results[part] or get(name).train is None, f"{name} has no {part} of {settings}"
     copy_of = tmp_path / path.name
     own = [(trial, one) for trial, one in pairs if kept(trial)]
-    results["anchors"] = {
-        "sha256": anchors.save(anchors.path_beside(copy_of), [one for _, one in own]),
-        "trials": [trial for trial, _ in own],
-    }
+    with anchors.saving(anchors.path_beside(copy_of), [one for _, one in own]) as sha256:
+        results["anchors"] = {"sha256": sha256, "trials": [trial for trial, _ in own]}
     write(results, copy_of)
     return copy_of
 
@@ -1079,7 +1077,8 @@ def test_weights_that_were_touched_are_noticed(tmp_path):
     weights = anchors.load(beside, results["anchors"]["sha256"])
     name = next(iter(weights[0]))
     weights[0][name] = weights[0][name] * np.float32(1.01)
-    sha256 = anchors.save(beside, weights)
+    with anchors.saving(beside, weights) as sha256:
+        pass
     (complaint,) = checks.anchors(results, get("latent_variables"), path)
     assert "is not the file that its results name" in complaint
     results["anchors"]["sha256"] = sha256

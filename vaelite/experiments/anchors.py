@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,14 +75,19 @@ def path_beside(results_path: Path) -> Path:
     return results_path.with_suffix(".anchors.npz")
 
 
-def save(path: Path, kept: Sequence[Weights]) -> str:
-    """Write the weights of all anchors, and return the file's SHA-256."""
+@contextmanager
+def saving(path: Path, kept: Sequence[Weights]) -> Iterator[str]:
+    """Write the weights of all anchors, and give the file's SHA-256 to a block.
+
+    The file takes its place when the block ends; if the block raises, nothing was written.
+    """
     arrays = {f"{k}.{name}": array for k, one in enumerate(kept) for name, array in one.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     with replacing(path) as file:
         file.write(buffer.getvalue())
-    return hashlib.sha256(buffer.getvalue()).hexdigest()
+        file.flush()  # a full disk is to be noticed before the block
+        yield hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
 def load(path: Path, sha256: str) -> list[Weights]:

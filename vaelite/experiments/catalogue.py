@@ -21,6 +21,7 @@ _NO_EXPERIMENTS = {
     "results",
     "runner",
     "statistics",
+    "workers",
 }
 
 

@@ -72,7 +72,8 @@ opened.
 ``python -m vaelite reproduce NAME --profile P`` runs the trials and writes
 ``book/results/NAME.P.json``.  ``--resume`` continues a run that was stopped, and adds what a
 complete one lacks: trials declared since, the trace, anchors.  ``--verify`` runs one stored group
-again.  A chapter reads it::
+again.  ``--workers``, ``--dask`` and ``--slurm`` hand the groups to others
+(:mod:`vaelite.experiments.workers`); the file is the same.  A chapter reads it::
 
     results = load_results("variational_biases", "standard")    # None where nobody ran it yet
     angles = collect(results, "angle", beta=5.0)                # one value for each matching trial
@@ -87,9 +88,13 @@ import hashlib
 import importlib
 import json
 import os
+import platform
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,7 +114,8 @@ from vaelite.experiments.results import (
     versions,
     write,
 )
-from vaelite.files import check_writable
+from vaelite.experiments.workers import Call, Here, Workers, run_all
+from vaelite.files import check_writable, locked
 
 if TYPE_CHECKING:
     from torch import nn
@@ -118,6 +124,13 @@ TRACE_STEPS, TRACE_SEEDS = 12, 2
 
 # What a run must share with an interrupted one that it continues.
 _SAME = ("base_seed", "settings", "code_digest", "versions")
+
+# A thread of a worker that has several waits for the others: torch's global generator is one.
+_ALONE = threading.Lock()
+
+
+def _nothing(history: Any) -> dict:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -137,6 +150,7 @@ class Experiment:
         make_model: builds the untrained model of a trial.
         measure: measures a trained model.
         in_training: what is kept of the training.
+        module: the name of the module that all of this comes from, or None.
     """
 
     name: str
@@ -147,8 +161,9 @@ class Experiment:
     train: Callable[[list[dict], dict, Path | None], tuple[list, list]] | None = None
     make_model: Callable[[dict, dict], nn.Module] | None = None
     measure: Callable[[nn.Module, dict, dict], dict] | None = None
-    in_training: Callable[[Any], dict] = lambda history: {}
+    in_training: Callable[[Any], dict] = _nothing
     anchors: Callable[[Sequence[Mapping[str, Any]]], list[dict]] = anchors.choose
+    module: str | None = None
 
     def declared(self, profile: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return settings and trials of a profile, as JSON holds them.
@@ -256,6 +271,7 @@ class Experiment:
         folder: str | os.PathLike | None = None,
         resume: bool = False,
         progress: bool = True,
+        workers: Workers | None = None,
     ) -> dict:
         """Run all trials of a profile.
 
@@ -268,6 +284,8 @@ class Experiment:
             resume: go on with an interrupted run in ``folder``; or add what a complete one lacks,
                 after trials that hold anchors were run again and gave the same to the last digit.
             progress: show a progress bar with the rate and the time left.
+            workers: who runs the groups (:mod:`vaelite.experiments.workers`); None, the default,
+                is this process.  Who runs what changes no number.
 
         Returns:
             The results with their provenance.  ``results["trials"]`` holds one dictionary a trial:
@@ -275,16 +293,110 @@ class Experiment:
 
         Raises:
             ValueError: if the profile does not exist, the trials are malformed, or the stored ones
-                come from other settings, seeds, code or versions.
-            RuntimeError: if a trial fails, or a stored one gives another result when it is run
-                again; what was done before it is kept.
-            OSError: if the results cannot be written to ``folder``; said before the first trial.
+                (or those of a worker) come from other settings, seeds, code or versions.
+            RuntimeError: if a trial fails, if its workers died three times, or a stored one gives
+                another result when it is run again; what was done before it is kept.
+            OSError: if the results cannot be written to ``folder``, said before the first trial; or
+                another run is writing them.
         """
         settings, trials = self.declared(profile)
-        work = _Work(self, profile, settings, trials, folder and Path(folder))
-        if work.take_over() if resume else work.start_afresh():
-            work.run(progress)
+        work = _Work(self, profile, settings, trials, folder and Path(folder).resolve())
+        with work.locked():
+            if work.take_over() if resume else work.start_afresh():
+                work.run(progress, workers)
         return work.results
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What comes of a group: results, weights of its anchors (or None), seconds a trial, where."""
+
+    measured: list[dict]
+    weights: list[anchors.Weights | None]
+    seconds: float
+    hardware: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What a worker has to know of a run; its methods are what it is asked to do.
+
+    Attributes:
+        experiment: the experiment.
+        settings: those of the profile.
+        base_seed: of the run.
+        versions: of the run, which the worker's must be.
+        here: whether the worker is the process of the run.
+    """
+
+    experiment: Experiment
+    settings: dict[str, Any]
+    base_seed: int
+    versions: dict[str, str]
+    here: bool
+
+    def trace(self, trials: list[dict]) -> list[dict[str, Any]]:
+        """Train the first steps of every setting."""
+        with self._same_as_the_run():
+            return self.experiment.trace(self.settings, trials)
+
+    def group(self, group: list[dict], kept: list[bool], checkpoint: Path | None) -> _Done:
+        """Run a group, and keep the weights of some of its models.
+
+        Raises:
+            RuntimeError: if it fails.
+        """
+        # A machine that does not see the folder of the run has no use for a checkpoint there.
+        if checkpoint and not checkpoint.parent.is_dir():
+            checkpoint = None
+        with self._same_as_the_run():
+            start = time.perf_counter()
+            try:
+                measured, models = self.experiment.run_group(group, self.settings, checkpoint)
+            except Exception as error:
+                more = f" (and {len(group) - 1} more seeds)" if len(group) > 1 else ""
+                raise RuntimeError(
+                    f"{self.experiment.name}: trial {group[0]}{more} failed: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+            seconds = round((time.perf_counter() - start) / len(group), 3)
+        weights = [
+            anchors.weights_of(model) if keep and model is not None else None
+            for model, keep in zip(models or [None] * len(group), kept, strict=True)
+        ]
+        # Asked after the trial, when the experiment has loaded torch if it ever does.
+        return _Done(measured, weights, seconds, hardware())
+
+    @contextmanager
+    def _same_as_the_run(self) -> Iterator[None]:
+        """Let a worker be what the run's own process is, or refuse.
+
+        Raises:
+            ValueError: if the worker has other versions or another code.
+        """
+        if self.here:
+            yield
+            return
+        digest = self.experiment.module and _own_code(self.experiment.module)
+        for what, own, wanted in (
+            ("versions", _own_versions(), self.versions),
+            ("code", digest, self.experiment.code_digest if digest else None),
+        ):
+            if own != wanted:
+                raise ValueError(
+                    f"the worker on {platform.node()} has another {what} than this process "
+                    f"({own}; here {wanted}); install the same there."
+                )
+        before = os.environ.get("VAELITE_SEED")
+        with _ALONE:
+            os.environ["VAELITE_SEED"] = str(self.base_seed)
+            try:
+                yield
+            finally:
+                if before is None:
+                    del os.environ["VAELITE_SEED"]
+                else:
+                    os.environ["VAELITE_SEED"] = before
 
 
 class _Work:
@@ -316,6 +428,7 @@ class _Work:
             "anchors": {"sha256": None, "trials": []},
             "trials": [],
         }
+        self.finished: list[Path] = []  # checkpoints of groups that are not written yet
         self.entries: dict[str, dict] = {}  # of results["trials"], by trial
         self.weights: dict[str, anchors.Weights] = {}  # of the anchors, by trial
         self.unsaved, self.next_write = False, 0.0
@@ -324,6 +437,10 @@ class _Work:
             self.partial = folder / f"{self.stem}.partial.json"
             for path in (self.partial, self.complete):
                 check_writable(path, "the results file")
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other runs of the same away from the results file."""
+        return locked(self.complete, "the results file") if self.folder else nullcontext()
 
     def start_afresh(self) -> bool:
         """Forget what an interrupted run has left; True, as there is work to do."""
@@ -352,7 +469,7 @@ class _Work:
                 self._refuse(f"were made by code that computed something else ({problems[0]})")
         return True
 
-    def run(self, progress: bool) -> None:
+    def run(self, progress: bool, workers: Workers | None) -> None:
         """Run what is left, and write the results."""
         groups = [group for group in self._groups() if self._is_open(group)]
         bar = tqdm(
@@ -364,22 +481,13 @@ class _Work:
         )
         try:
             with bar:
-                if self.folder:
-                    self._trace()
-                for group in groups:
-                    self._run_group(group)
-                    if self.folder and (now := time.monotonic()) >= self.next_write:
-                        self._write(self.partial)
-                        self._delete_checkpoints()
-                        # Of a long list of short trials, writing takes a few per cent of the time.
-                        self.next_write = now + max(1.0, 30 * (time.monotonic() - now))
-                    bar.update(len(group))
+                run_all(self._calls(groups, bar, workers is None), workers or Workers(Here, 1))
         finally:
             if self.folder and self.entries:
                 self._write(self.partial)
         del self.results["code_digest"]
         if self.folder:
-            # Not renamed: another run of the same may have finished, and taken it away.
+            # Not renamed: the weights beside it are those of this run only when it is whole.
             self.unsaved = True
             self._write(self.complete)
             for path in (self.partial, anchors.path_beside(self.partial)):
@@ -388,42 +496,61 @@ class _Work:
         else:
             self._collect()
 
-    def _trace(self) -> None:
-        trace = self.results["trace"]
-        if len(trace) < len(self.experiment.traced(self.trials)):
-            self.results["trace"] = self.experiment.trace(self.settings, self.trials)
-            self.results["commits"]["trace"] = self.commit
+    def _calls(self, groups: list[list[dict]], bar: tqdm, here: bool) -> Iterator[Call]:
+        """Yield what is to be done: the trace first, as it shows within seconds what is wrong."""
+        order = _Order(
+            self.experiment,
+            self.settings,
+            self.results["base_seed"],
+            self.results["versions"],
+            here,
+        )
+        traced = self.experiment.traced(self.trials)
+        if self.folder and len(self.results["trace"]) < len(traced):
+            yield Call(f"{self.title}: the trace", order.trace, (self.trials,), self._take_trace)
+        chosen = self.experiment.anchors(self.trials) if self.folder else []
+        for group in groups:
+            checkpoint = self._checkpoint(group) if self.folder else None
+            yield Call(
+                f"{self.title}: trial {group[0]}",
+                order.group,
+                (group, [trial in chosen for trial in group], checkpoint),
+                partial(self._take, group, bar),
+            )
 
-    def _run_group(self, group: list[dict]) -> None:
-        start = time.perf_counter()
-        try:
-            path = self._checkpoint(group) if self.folder else None
-            measured, models = self.experiment.run_group(group, self.settings, path)
-        except Exception as error:
-            more = f" (and {len(group) - 1} more seeds)" if len(group) > 1 else ""
-            raise RuntimeError(
-                f"{self.experiment.name}: trial {group[0]}{more} failed: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        seconds = round((time.perf_counter() - start) / len(group), 3)
+    def _take_trace(self, trace: list[dict[str, Any]]) -> None:
+        self.results["trace"] = trace
+        self.results["commits"]["trace"] = self.commit
+
+    def _take(self, group: list[dict], bar: tqdm, done: _Done) -> None:
+        """Take in what came of a group, and write it if the last writing is some time ago."""
         if _key(group[0]) in self.entries:
-            self._must_be_equal(group, measured)
+            self._must_be_equal(group, done.measured)
         else:
-            for trial, result in zip(group, measured, strict=True):
-                entry = {"trial": trial, "result": result, "seconds": seconds}
-                self.entries[_key(trial)] = entry
-            total = self.results["seconds"] + seconds * len(group)
+            self.entries |= {
+                _key(trial): {"trial": trial, "result": result, "seconds": done.seconds}
+                for trial, result in zip(group, done.measured, strict=True)
+            }
+            total = self.results["seconds"] + done.seconds * len(group)
             self.results["seconds"] = round(total, 3)
             self._count("trials", len(group))
-            # Asked after the trial, when the experiment has loaded torch if it ever does.
-            if (here := hardware()) not in self.results["hardware"]:
-                self.results["hardware"].append(here)
-        for trial, model in zip(group, models or [], strict=bool(models)):
-            if self.folder and trial in self.experiment.anchors(self.trials):
-                if (weights := anchors.weights_of(model)) is not None:
-                    self.weights[_key(trial)] = weights
-                    self.unsaved = True
-                    self._count("anchors", 1)
+            if done.hardware not in self.results["hardware"]:
+                self.results["hardware"].append(done.hardware)
+        for trial, weights in zip(group, done.weights, strict=True):
+            if weights is not None:
+                self.weights[_key(trial)] = weights
+                self.unsaved = True
+                self._count("anchors", 1)
+        if self.folder:
+            self.finished.append(self._checkpoint(group))
+            if (now := time.monotonic()) >= self.next_write:
+                self._write(self.partial)
+                for path in self.finished:
+                    path.unlink(missing_ok=True)
+                self.finished.clear()
+                # Of a long list of short trials, writing takes a few per cent of the time.
+                self.next_write = now + max(1.0, 30 * (time.monotonic() - now))
+        bar.update(len(group))
 
     def _must_be_equal(self, group: list[dict], measured: list[dict]) -> None:
         for trial, result in zip(group, measured, strict=True):
@@ -494,16 +621,26 @@ class _Work:
         self.results["trials"] = [self.entries[key] for key in keys if key in self.entries]
 
     def _write(self, path: Path) -> None:
+        """Write the results, and the weights of the anchors beside them: both, or neither."""
         self._collect()
         kept = [one for one in self.experiment.anchors(self.trials) if _key(one) in self.weights]
-        if kept and self.unsaved:
-            weights = [self.weights[_key(trial)] for trial in kept]
-            sha256 = anchors.save(anchors.path_beside(path), weights)
-            self.results["anchors"] = {"sha256": sha256, "trials": kept}
-            self.unsaved = False
-        elif not kept:
-            anchors.path_beside(path).unlink(missing_ok=True)
-        write(self.results, path)
+        beside = anchors.path_beside(path)
+        try:
+            if kept and self.unsaved:
+                with anchors.saving(beside, [self.weights[_key(one)] for one in kept]) as sha256:
+                    self.results["anchors"] = {"sha256": sha256, "trials": kept}
+                    write(self.results, path)
+                self.unsaved = False
+            else:
+                write(self.results, path)
+                if not kept:
+                    beside.unlink(missing_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"the results file {path} could not be written: {error.strerror or error}; what "
+                "was there before is kept, and so are checkpoints: make room, and go on with "
+                "--resume."
+            ) from error
 
     def _checkpoint(self, group: list[dict]) -> Path:
         """Return where a group is saved while it runs."""
@@ -512,9 +649,10 @@ class _Work:
         return self.folder / f"{self.stem}.{digest[:16]}.checkpoint"
 
     def _delete_checkpoints(self) -> None:
-        """Delete the checkpoints of this experiment and profile, whichever group's they are."""
-        for path in self.folder.glob(f"{self.stem}.*.checkpoint"):
-            path.unlink(missing_ok=True)
+        """Delete the checkpoints of this experiment and profile, and what killed workers left."""
+        for pattern in ("{}.*.checkpoint", ".{}.*.checkpoint.*"):
+            for path in self.folder.glob(pattern.format(self.stem)):
+                path.unlink(missing_ok=True)
 
 
 def get(name: str) -> Experiment:
@@ -529,9 +667,18 @@ def get(name: str) -> Experiment:
         name=name,
         settings=module.SETTINGS,
         trials=module.trials,
-        code_digest=modules_digest(module.__name__, without=[__package__, __name__]),
+        code_digest=_code_digest(module.__name__),
+        module=module.__name__,
         **{key: getattr(module, key) for key in optional if hasattr(module, key)},
     )
+
+
+def _code_digest(module: str) -> str:
+    return modules_digest(module, without=[__package__, __name__])
+
+
+# A worker asks itself once, whatever number of groups it is given.
+_own_code, _own_versions = cache(_code_digest), cache(versions)
 
 
 def load_models(name: str, profile: str) -> list[tuple[dict[str, Any], nn.Module]]:

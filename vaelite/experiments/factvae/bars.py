@@ -88,7 +88,8 @@ def train(
     with seeded(trial["seed"]):
         model = make_model(trial, settings)
     data, _ = dataset(trial["seed"], settings)
-    return [model], [common.train_one(model, data, settings, trial["seed"])]
+    history = common.train_one(model, data, settings, trial["seed"], checkpoint=checkpoint)
+    return [model], [history]
 
 
 @torch.no_grad()

@@ -91,6 +91,7 @@ def train_one(
     seed: int,
     checks: Sequence[int] = (),
     look: Callable[[nn.Module, int], None] | None = None,
+    checkpoint: Any = None,
 ) -> History:
     """Train a model.
 
@@ -101,6 +102,7 @@ def train_one(
         seed: of batches and noise.
         checks: steps before which to look; those beyond the end are left out.
         look: called with the model and its check's number.
+        checkpoint: a file to save to, and to go on from where it exists.
     """
     checks = [check for check in checks if check < settings["steps"]]
     begins, ends = [0, *checks], [*checks, settings["steps"]]
@@ -119,6 +121,8 @@ def train_one(
         lr=settings["lr"],
         seed=seed,
         progress=False,
+        checkpoint=checkpoint,
+        resume=checkpoint is not None,
     )
 
 

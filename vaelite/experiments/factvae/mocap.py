@@ -121,7 +121,9 @@ def train(
             found = metrics.log_marginal_likelihood(model, every_fourth(test), 100)
         model.curve[check] = found.mean()
 
-    history = common.train_one(model, data, settings, trial["seed"], settings["checks"], look)
+    history = common.train_one(
+        model, data, settings, trial["seed"], settings["checks"], look, checkpoint
+    )
     return [model], [history]
 
 
