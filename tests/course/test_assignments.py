@@ -171,6 +171,26 @@ def test_gradescope_builds_what_is_pinned(name):
     assert {"otter-grader", "numpy"} <= packages
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_teaching_page_says_what_an_assignment_asks(name):
+    page = (assignments.ROOT / "book" / "teaching.md").read_text(encoding="utf-8")
+    questions = json.loads(zipfile.ZipFile(built(name) / "autograder.zip").read("about.json"))
+    questions = questions["questions"].values()
+    points = [sum(q["points"] for q in questions if q["manual"] == kind) for kind in (False, True)]
+    counts = [sum(q["manual"] == kind for q in questions) for kind in (False, True)]
+    (row,) = re.findall(rf"^\| `{name}` \|.*$", page, re.MULTILINE)
+    assert row.endswith(
+        f"| {counts[0]} coded, {counts[1]} in words | {points[0]:g} + {points[1]:g} |"
+    )
+    hours, rubric = re.findall(rf"^`{name}`:\n\n((?:\|.*\n)+)", page, re.MULTILINE)
+    rows = re.findall(r"^\| (\d) \|.*\| ([\d.]+) \|$", hours, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, sum(counts) + 1))
+    (total,) = re.findall(r"^\| all \| \| (.*) \|$", hours, re.MULTILINE)
+    about = [float(number) for number in re.findall(r"[\d.]+", total)]
+    assert about[0] - 0.5 <= sum(float(hour) for _, hour in rows) <= about[-1] + 0.5
+    assert len(rubric.splitlines()) - 2 == points[1]
+
+
 # --- The tool itself, on an assignment that takes a second ---------------------------------------
 
 
