@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyBboxPatch
+from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
 from vaelite.book import figures
 from vaelite.book.explore import Bars, Curve, Panel, Points
@@ -248,3 +248,55 @@ def information_panels(
             ylim=(0, 3.2),
         ),
     ]
+
+
+def matrices(panels: Mapping[str, Sequence[Sequence[str]]], rows: str) -> Figure:
+    """Draw square tables side by side, a head a row and a population a column.
+
+    Args:
+        panels: ``(K, K)`` texts of the cells by title; a cell without text stays empty.
+        rows: what stands at the left of each row, before its number.
+    """
+    fig, axes = figures.subplots(1, len(panels), height=2.3)
+    for ax, (title, cells) in zip(axes, panels.items(), strict=True):
+        count = len(cells)
+        for k, row in enumerate(cells):
+            for j, text in enumerate(row):
+                colour = ELSE if k == j else PRIVATE
+                look = {"fc": colour if text else "none", "ec": figures.GREY}
+                ax.add_patch(Rectangle((j - 0.46, k - 0.46), 0.92, 0.92, lw=1.0, **look))
+                ax.text(j, k, text, ha="center", va="center", color="white", fontsize=11)
+        numbers = range(1, count + 1)
+        ax.set_yticks(range(count), [f"{rows} {k}" for k in numbers])
+        ax.set_xticks(range(count), [str(k) for k in numbers])
+        ax.set(title=title, xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), aspect="equal")
+        ax.set_xlabel("data of population")
+        ax.spines[:].set_visible(False)
+        ax.tick_params(length=0)
+    axes[-1].set_yticks([])
+    return fig
+
+
+def preference(alphas: np.ndarray, difference: np.ndarray, threshold: float) -> Figure:
+    """Draw J with the common layer shared minus J with it private, against the weight alpha."""
+    fig, ax = figures.subplots(height=2.5)
+    ax.axhline(0, color=figures.GREY, lw=1.2)
+    ax.semilogx(alphas, difference, color=SHARED)
+    ax.plot(1, 0, "o", color=figures.BLACK)
+    ax.annotate("the tie", (1, 0), xytext=(6, -16), textcoords="offset points", fontsize=11)
+    ax.axvline(threshold, color=PRIVATE, ls="--", lw=1.4)
+    ax.text(threshold * 1.06, difference.min(), "$\\alpha_*$", fontsize=12)
+    ax.set(xlabel="weight $\\alpha$", ylabel="J of shared − J of private")
+    return fig
+
+
+def gated(distances: np.ndarray, lines: Mapping[str, np.ndarray], shared: float) -> Figure:
+    """Draw the price of a layer in a private code that looks first, against the distance."""
+    fig, ax = figures.subplots(height=2.7)
+    for (name, price), style in zip(lines.items(), ("-", "--", ":"), strict=True):
+        ax.plot(distances, price, style, label=name)
+    ax.axhline(shared, color=figures.GREY, lw=1.4)
+    ax.text(distances[0], shared + 0.2, "price in z", fontsize=11)
+    ax.set(xlabel="distance $d$ of the populations", ylabel="price in t, nats", ylim=(0, None))
+    ax.legend(fontsize=11)
+    return fig

@@ -159,3 +159,34 @@ def angles_by_prior(
     ax.set_xticks(range(len(angles)), angles)
     ax.set(xlabel="exponent p   (*: the paper's, p0 = 2.1)", ylabel="angle, degrees", ylim=(0, 45))
     return fig
+
+
+def around() -> np.ndarray:
+    """Return ``(2, 97)`` points of the circle of radius one."""
+    angle = np.linspace(0, 2 * np.pi, 97)
+    return np.stack([np.cos(angle), np.sin(angle)])
+
+
+def scale_of_prior(radius: float, twin: np.ndarray, fresh: np.ndarray, costs: tuple) -> Panel:
+    """Return a panel of a prior's contour, a trained code and a fresh one, in the prior's units.
+
+    Args:
+        radius: of the contour.
+        twin: ``(2, N)`` outline of the trained code, rescaled with the prior.
+        fresh: ``(2, N)`` outline of the code of a network that was just made.
+        costs: KL divergences of the two codes from the prior, nats.
+    """
+    contour = radius * around()
+    return Panel(
+        curves=[
+            Curve(*contour, label="prior", colour=figures.GREY, dashed=True),
+            Curve(*twin, label="trained", colour=figures.BLUE),
+            Curve(*fresh, label="fresh", colour=figures.ORANGE),
+        ],
+        xlabel="z₁",
+        ylabel="z₂",
+        xlim=(-5, 5),
+        ylim=(-5, 5),
+        equal_aspect=True,
+        text=f"KL trained {costs[0]:.2f}, fresh {costs[1]:.2f} nats",
+    )

@@ -248,3 +248,92 @@ def mixed(before: np.ndarray, after: np.ndarray) -> Figure:
         ax.set(title=title, xlim=(-6, 6), ylim=(-6, 6), aspect="equal", xlabel="first latent")
     axes[0].set_ylabel("second latent")
     return fig
+
+
+def radius_given_another(p0: float, q: float, size: int) -> Panel:
+    """Return densities of one subspace's radius, given another's, for the density exp(-f^q).
+
+    Args:
+        p0: the outer exponent, which joins the two radii.
+        q: the power of the norm; the radii are independent for ``q == p0``.
+        size: how many coordinates the subspace has.
+    """
+    radius = np.concatenate([np.linspace(0, 4, 81), np.linspace(4.05, 200, 4001)])
+    looks = ((0, figures.BLUE, False), (1, figures.ORANGE, True), (2, figures.GREEN, False))
+    lines = []
+    for other, colour, dashed in looks:
+        joint = radius ** (size - 1) * np.exp(-((other**p0 + radius**p0) ** (q / p0)))
+        density = (joint / np.trapezoid(joint, radius))[:81]
+        label = f"the other is {other}"
+        lines.append(Curve(radius[:81], density, label=label, colour=colour, dashed=dashed))
+    return Panel(curves=lines, xlabel="radius of one pack", ylabel="density", ylim=(0, 2.4))
+
+
+def quadrature_pair(size: int = 24) -> np.ndarray:
+    """Return two patches ``(2, size, size)``: an even and an odd wave under one bump."""
+    down, across = np.mgrid[0:size, 0:size] - (size - 1) / 2
+    along = 0.8 * across - 0.6 * down
+    bump = np.exp(-(down**2 + across**2) / (0.045 * size**2))
+    phase = 2 * np.pi * along / (0.5 * size)
+    return np.stack([bump * np.cos(phase), bump * np.sin(phase)])
+
+
+def samples_and_counts(samples: np.ndarray, counts: np.ndarray, expected: float) -> list[Panel]:
+    """Return samples ``(N, 2)``, and counts by cell with three deviations about the expected."""
+    cells = np.arange(len(counts))
+    level, band = np.ones(len(cells)), 3 * np.sqrt(expected)
+    lines = [
+        Curve(cells, (expected + side * band) * level, colour=figures.GREY, dashed=side != 0)
+        for side in (-1, 0, 1)
+    ]
+    worst = np.abs(counts - expected).max() / np.sqrt(expected)
+    return [
+        Panel(
+            points=[Points(*samples.T, colour=figures.BLUE)],
+            xlabel="z₁",
+            ylabel="z₂",
+            xlim=(-2.5, 2.5),
+            ylim=(-2.5, 2.5),
+            equal_aspect=True,
+        ),
+        Panel(
+            curves=lines,
+            points=[Points(cells, np.minimum(counts, 3 * expected), colour=figures.ORANGE)],
+            xlabel="cell",
+            ylabel="samples",
+            ylim=(0, 3 * expected),
+            text=f"farthest: {worst:.1f} deviations",
+        ),
+    ]
+
+
+def gain_of_turning(degrees: np.ndarray, lines: Mapping[str, np.ndarray]) -> Panel:
+    """Return a panel of log densities ``(N,)`` against the angle by which a code was turned."""
+    looks = zip(lines.items(), ((figures.BLUE, False), (figures.ORANGE, True)), strict=True)
+    return Panel(
+        curves=[
+            Curve(degrees, line, label=name, colour=colour, dashed=dashed)
+            for (name, line), (colour, dashed) in looks
+        ],
+        xlabel="angle of the turn, degrees",
+        ylabel="log density, change",
+        ylim=(-0.55, 0.55),
+    )
+
+
+def costs_of_turning(costs: Mapping[str, tuple[float, float]], correlations: Sequence) -> Figure:
+    """Draw costs with margins in nats, by name, beside the prices of posterior correlations."""
+    fig, ax = figures.subplots(height=3.0)
+    for row, (mean, margin) in enumerate(costs.values()):
+        low = max(mean - margin, 1e-5)
+        ax.plot([low, mean + margin], [row, row], color=figures.BLUE, lw=2)
+        ax.plot(mean, row, "o", color=figures.BLUE)
+    for correlation in correlations:
+        price = -0.5 * np.log(1 - correlation**2)
+        ax.axvline(price, color=figures.GREY, ls="--", lw=1.2)
+        ax.text(price, -0.75, f"{correlation:g}", ha="center", fontsize=11, color=figures.GREY)
+    ax.set_yticks(range(len(costs)), costs)
+    ax.invert_yaxis()
+    ax.set(xscale="log", xlim=(3e-4, 0.1), ylim=(len(costs) - 0.5, -1.2))
+    ax.set_xlabel("nats a datum (dashed: price of a correlation)")
+    return fig
