@@ -286,7 +286,7 @@ def preference(alphas: np.ndarray, difference: np.ndarray, threshold: float) -> 
     ax.annotate("the tie", (1, 0), xytext=(6, -16), textcoords="offset points", fontsize=11)
     ax.axvline(threshold, color=PRIVATE, ls="--", lw=1.4)
     ax.text(threshold * 1.06, difference.min(), "$\\alpha_*$", fontsize=12)
-    ax.set(xlabel="weight $\\alpha$", ylabel="J of shared − J of private")
+    ax.set(xlabel="weight $\\alpha$", ylabel="difference in J")
     return fig
 
 

@@ -167,26 +167,39 @@ def around() -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)])
 
 
-def scale_of_prior(radius: float, twin: np.ndarray, fresh: np.ndarray, costs: tuple) -> Panel:
-    """Return a panel of a prior's contour, a trained code and a fresh one, in the prior's units.
+def scale_of_prior(
+    chosen: int, scales: np.ndarray, costs: Mapping[str, np.ndarray], outlines: Mapping
+) -> list[Panel]:
+    """Return outlines of a prior and two codes in the plane, and what the codes cost by scale.
 
     Args:
-        radius: of the contour.
-        twin: ``(2, N)`` outline of the trained code, rescaled with the prior.
-        fresh: ``(2, N)`` outline of the code of a network that was just made.
-        costs: KL divergences of the two codes from the prior, nats.
+        chosen: which of the scales.
+        scales: ``(M,)`` scales of the prior.
+        costs: ``(M,)`` KL divergences from the prior by code, nats.
+        outlines: ``(2, N)`` of the prior and the codes at the chosen scale, by name.
     """
-    contour = radius * around()
-    return Panel(
-        curves=[
-            Curve(*contour, label="prior", colour=figures.GREY, dashed=True),
-            Curve(*twin, label="trained", colour=figures.BLUE),
-            Curve(*fresh, label="fresh", colour=figures.ORANGE),
-        ],
-        xlabel="z₁",
-        ylabel="z₂",
-        xlim=(-5, 5),
-        ylim=(-5, 5),
-        equal_aspect=True,
-        text=f"KL trained {costs[0]:.2f}, fresh {costs[1]:.2f} nats",
-    )
+    looks = dict(zip(outlines, (figures.GREY, figures.BLUE, figures.ORANGE), strict=True))
+    exponents = np.log2(scales)
+    return [
+        Panel(
+            curves=[
+                Curve(*line, label=name, colour=looks[name], dashed=name not in costs)
+                for name, line in outlines.items()
+            ],
+            xlabel="z₁",
+            ylabel="z₂",
+            xlim=(-4.3, 4.3),
+            ylim=(-4.3, 4.3),
+            equal_aspect=True,
+        ),
+        Panel(
+            curves=[Curve(exponents, cost, colour=looks[name]) for name, cost in costs.items()],
+            points=[
+                Points(exponents[chosen], cost[chosen], colour=looks[name], drag=False)
+                for name, cost in costs.items()
+            ],
+            xlabel="log₂ s",
+            ylabel="KL, nats",
+            ylim=(0, 4.2),
+        ),
+    ]

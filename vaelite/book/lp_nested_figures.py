@@ -266,7 +266,7 @@ def radius_given_another(p0: float, q: float, size: int) -> Panel:
         density = (joint / np.trapezoid(joint, radius))[:81]
         label = f"the other is {other}"
         lines.append(Curve(radius[:81], density, label=label, colour=colour, dashed=dashed))
-    return Panel(curves=lines, xlabel="radius of one pack", ylabel="density", ylim=(0, 2.4))
+    return Panel(curves=lines, xlabel="radius of one pack", ylabel="density", ylim=(0, 1.6))
 
 
 def quadrature_pair(size: int = 24) -> np.ndarray:
@@ -279,9 +279,9 @@ def quadrature_pair(size: int = 24) -> np.ndarray:
 
 
 def samples_and_counts(samples: np.ndarray, counts: np.ndarray, expected: float) -> list[Panel]:
-    """Return samples ``(N, 2)``, and counts by cell with three deviations about the expected."""
+    """Return samples ``(N, 2)``, and counts by cell with four deviations about the expected."""
     cells = np.arange(len(counts))
-    level, band = np.ones(len(cells)), 3 * np.sqrt(expected)
+    level, band = np.ones(len(cells)), 4 * np.sqrt(expected)
     lines = [
         Curve(cells, (expected + side * band) * level, colour=figures.GREY, dashed=side != 0)
         for side in (-1, 0, 1)
@@ -330,10 +330,11 @@ def costs_of_turning(costs: Mapping[str, tuple[float, float]], correlations: Seq
         ax.plot(mean, row, "o", color=figures.BLUE)
     for correlation in correlations:
         price = -0.5 * np.log(1 - correlation**2)
-        ax.axvline(price, color=figures.GREY, ls="--", lw=1.2)
+        ends = [-0.5, len(costs) - 0.5]
+        ax.plot([price, price], ends, color=figures.GREY, ls="--", lw=1.2)
         ax.text(price, -0.75, f"{correlation:g}", ha="center", fontsize=11, color=figures.GREY)
     ax.set_yticks(range(len(costs)), costs)
     ax.invert_yaxis()
     ax.set(xscale="log", xlim=(3e-4, 0.1), ylim=(len(costs) - 0.5, -1.2))
-    ax.set_xlabel("nats a datum (dashed: price of a correlation)")
+    ax.set_xlabel("nats a datum")
     return fig

@@ -1,9 +1,9 @@
 """Heads with attributes: do the labels of some name the factors of all?
 
 Figures 1 and 6 and table 1 of the factorial-mixture paper, on drawn heads in place of CelebA.  Five
-factors of 8 latents: glasses, a smile and a shape of the head, of two components each, for which 40
-% of the images have labels, and two of 16 components without.  Heads look at the viewer within 12
-degrees, as CelebA's aligned ones do: turned further, a smile cannot be judged at 16 x 16 pixels.
+factors of 8 latents: glasses, a smile and a shape of the head, of two components each, for which
+40 % of the images have labels, and two of 16 components without.  Heads look at the viewer within
+12 degrees, as CelebA's aligned ones do: turned further, a smile cannot be judged at 16 x 16 pixels.
 
 **Methods.**  ``labels`` is eq. 8 with Delta = 50, and ``labels strong`` with the paper's 1,000,
 which stands there beside images of 12,288 numbers, here of 256.  ``clamped`` has Delta = 0, so that

@@ -7,13 +7,11 @@ the full profile.
 
 **Methods.**
 
-===============  =================================================================================
-``mixture``      one factor of K components (``components``), q(xi) by natural gradients
-``vae``          the prior N(0, I), as many steps of Adam
-``vade``         64 components whose means, variances and weights are numbers, moved by Adam
-``vamp``         a VampPrior of 64 pseudo-inputs
-``two factors``  I = 2: 8 and 8 components, 16 latents each
-===============  =================================================================================
+- ``mixture``: one factor of K components (``components``), q(xi) by natural gradients;
+- ``vae``: the prior N(0, I), as many steps of Adam;
+- ``vade``: 64 components whose means, variances and weights are numbers, moved by Adam;
+- ``vamp``: a VampPrior of 64 pseudo-inputs;
+- ``two factors``: I = 2, 8 and 8 components, 16 latents each.
 
 Those with a mixture take 30 % of the steps with the prior N(0, I), rest for 7 % while the mixture
 is seeded, and train everything together after that; the others rest in between too.
