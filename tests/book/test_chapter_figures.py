@@ -6,7 +6,13 @@ import torch
 from scipy import special
 from torch.distributions import kl_divergence
 
-from vaelite.book import bias_figures, disentangle_figures, isa_figures, lp_nested_figures
+from vaelite.book import (
+    bias_figures,
+    cross_population_figures,
+    disentangle_figures,
+    isa_figures,
+    lp_nested_figures,
+)
 from vaelite.book import cross_population_application_figures as applications
 from vaelite.book import factorial_mixture_figures as mixtures
 from vaelite.book import optimal_prior_figures as priors
@@ -320,3 +326,34 @@ def test_blocks_stand_where_their_names_say():
     assert white is fig.axes[6]
     assert [ax.get_title() for ax in fig.axes[:4]] == list("abcd")
     assert fig.axes[4].get_ylabel() == "down"
+
+
+@pytest.mark.parametrize(("power", "independent"), [(2.1, True), (1.0, False), (3.0, False)])
+def test_a_radius_says_nothing_of_another_at_the_outer_exponent_alone(power, independent):
+    panel = lp_nested_figures.radius_given_another(2.1, power, size=3)
+    first, *others = (np.asarray(curve.y) for curve in panel.curves)
+    assert all(np.allclose(first, other, atol=1e-6) == independent for other in others)
+    if independent:  # the closed form: r^p0 is a Gamma variable
+        r = np.asarray(panel.curves[0].x)
+        density = 2.1 * r**2 * np.exp(-(r**2.1)) / special.gamma(3 / 2.1)
+        np.testing.assert_allclose(first, density, atol=2e-3)
+
+
+def test_two_waves_of_a_pack_are_as_strong_and_at_a_right_angle():
+    even, odd = lp_nested_figures.quadrature_pair()
+    assert abs((even * odd).sum()) < 1e-9
+    np.testing.assert_allclose((odd**2).sum(), (even**2).sum(), rtol=0.05)
+
+
+def test_counts_are_judged_by_their_farthest_cell():
+    counts = np.array([100, 100, 140, 95])
+    _, panel = lp_nested_figures.samples_and_counts(np.zeros((5, 2)), counts, 100.0)
+    assert "4.0 deviations" in panel.text
+    np.testing.assert_allclose(panel.curves[0].y, 60)
+    np.testing.assert_allclose(panel.curves[2].y, 140)
+
+
+def test_a_table_of_heads_has_colour_where_it_has_text():
+    figure = cross_population_figures.matrices({"a": [["1", ""], ["", "1"]]}, "head")
+    filled = [patch.get_facecolor()[3] > 0 for patch in figure.axes[0].patches]
+    assert filled == [True, False, False, True]

@@ -258,7 +258,7 @@ def matrices(panels: Mapping[str, Sequence[Sequence[str]]], rows: str) -> Figure
         rows: what stands at the left of each row, before its number.
     """
     fig, axes = figures.subplots(1, len(panels), height=2.3)
-    for ax, (title, cells) in zip(axes, panels.items(), strict=True):
+    for ax, (title, cells) in zip(np.atleast_1d(axes), panels.items(), strict=True):
         count = len(cells)
         for k, row in enumerate(cells):
             for j, text in enumerate(row):
@@ -273,7 +273,8 @@ def matrices(panels: Mapping[str, Sequence[Sequence[str]]], rows: str) -> Figure
         ax.set_xlabel("data of population")
         ax.spines[:].set_visible(False)
         ax.tick_params(length=0)
-    axes[-1].set_yticks([])
+    for ax in np.atleast_1d(axes)[1:]:
+        ax.set_yticks([])
     return fig
 
 

@@ -274,7 +274,7 @@ def quadrature_pair(size: int = 24) -> np.ndarray:
     down, across = np.mgrid[0:size, 0:size] - (size - 1) / 2
     along = 0.8 * across - 0.6 * down
     bump = np.exp(-(down**2 + across**2) / (0.045 * size**2))
-    phase = 2 * np.pi * along / (0.5 * size)
+    phase = 2 * np.pi * along / (0.4 * size)
     return np.stack([bump * np.cos(phase), bump * np.sin(phase)])
 
 
@@ -294,7 +294,6 @@ def samples_and_counts(samples: np.ndarray, counts: np.ndarray, expected: float)
             ylabel="z₂",
             xlim=(-2.5, 2.5),
             ylim=(-2.5, 2.5),
-            equal_aspect=True,
         ),
         Panel(
             curves=lines,
