@@ -160,6 +160,8 @@ def test_schedules_set_attributes_and_the_step_size(data):
     assert same(frozen, start)
     with pytest.raises(ValueError, match="sets 'alpha', which the model does not have"):
         run(make(), data, schedules={"alpha": Linear(0, 1, 2)})
+    with pytest.raises(ValueError, match=r"sets 'loss', which is no number but a method\."):
+        run(make(), data, schedules={"loss": Linear(0, 1, 2)})
     with pytest.raises(ValueError, match="steps must be a positive integer; got 0"):
         Linear(0.0, 1.0, 0)
 
