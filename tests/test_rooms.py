@@ -31,6 +31,7 @@ TRAINING = {
     "training",
     "progress",
     "stack",
+    "compiled",
     "phases",
     "checkpoint",
     "history",

@@ -21,11 +21,13 @@ class History:
         parts: ``(T,)`` for each name, ``loss`` first: the mean over the steps since the entry
             before, in nats a datum; NaN in a phase whose loss has no such part.
         seconds: wall time of the training itself, over all resumed runs.
+        stacked: how many runs were trained as one stack; 1 for a run alone.
     """
 
     steps: np.ndarray
     parts: dict[str, np.ndarray]
     seconds: float
+    stacked: int = 1
 
     def __getitem__(self, part: str) -> np.ndarray:
         """Return one part by name, such as ``history["kl"]``."""
@@ -108,6 +110,7 @@ class Log:
                 np.array(self.steps, dtype=int),
                 dict(zip(names, table[:, :, run].T, strict=True)) if names else {},
                 seconds,
+                len(self.runs),
             )
             for run in range(len(self.runs))
         ]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from vaelite.batches import Source, map_tensors
+from vaelite.compiled import compiled, compiled_trace, trace
 from vaelite.streams import noise_from
 
 Outcome = tuple[Tensor, Mapping[str, Tensor], Any]
@@ -38,14 +39,16 @@ class Single:
 
     Args:
         model: a module with ``loss(batch)``.
+        compile: whether the step becomes machine code (:mod:`vaelite.compiled`).
 
     Raises:
         ValueError: if ``after_step_parameters`` names what is none of its parameters, or there
             is no ``after_step``, or nothing is left to Adam.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, compile: bool = False) -> None:
         self.models = [model]
+        self.compiled_loss = compiled(model.loss) if compile else None
         self.parameters: dict[str, Tensor] = dict(model.named_parameters())
         self.own = [_Tensors(model)]
         self.moved_by_after_step = _declared(model)
@@ -70,7 +73,14 @@ class Single:
 
     def losses(self, batch: Any) -> Outcome:
         """Return what ``loss`` returns: the loss, its parts, and what it carries, detached."""
-        return _outcome(self.models[0].loss(batch))
+        return _outcome((self.compiled_loss or self.models[0].loss)(batch))
+
+    def gradients(self, batch: Any) -> Outcome:
+        """Return what :meth:`losses` does, and leave the parameters their gradients."""
+        loss, parts, carry = self.losses(batch)
+        self.clear_gradients()
+        (loss.sum() if loss.ndim else loss).backward()
+        return loss, parts, carry
 
     def clear_gradients(self) -> None:
         """Forget the gradients of the step before."""
@@ -109,13 +119,17 @@ class Stack(Single):
             such as ``beta``.
         noise: generators for each model, of the CPU and where that is in use of the GPU: the
             source of its noise.
+        compile: as for :class:`Single`.
 
     Raises:
         ValueError: if the models differ in anything else, or share parameters.
     """
 
     def __init__(
-        self, models: Sequence[nn.Module], noise: Sequence[Sequence[torch.Generator]]
+        self,
+        models: Sequence[nn.Module],
+        noise: Sequence[Sequence[torch.Generator]],
+        compile: bool = False,
     ) -> None:
         self.models, self.noise = list(models), list(noise)
         self.template = models[0]
@@ -128,6 +142,8 @@ class Stack(Single):
         each = [dict(model.named_parameters()) for model in models]
         self.owned = [(t, [named[name] for named in each]) for name, t in self.parameters.items()]
         self.device = next(iter(self.parameters.values())).device
+        self.compile = compile
+        self.drawn: _Drawn | None = None  # while a step is traced
         self.find_numbers()
         self._loss = _Loss(self.template)
         self._losses = torch.vmap(self._one)
@@ -141,6 +157,10 @@ class Stack(Single):
         self.scheduled = self.scheduled if scheduled is None else set(scheduled)
         reference = next(iter(self.parameters.values()))
         self.numbers = _differing_numbers(self.models, reference, self.scheduled)
+        self.steps: dict[Any, _Step] = {}  # compiled, for batches of one shape each
+        if self.compile:  # a number that moves is an argument, not a constant of the machine code
+            moving = self.scheduled & vars(self.template).keys()
+            self.numbers |= {("", name): reference.new_zeros(len(self.models)) for name in moving}
 
     def batch(self, source: Source, rows: Sequence[Sequence[Tensor]], dtype: torch.dtype) -> Any:
         """Select a batch for each model; they lie on top of each other, ``(S, B, ...)``."""
@@ -171,6 +191,20 @@ class Stack(Single):
             )
             raise
         return loss, parts, carry[0] if carry else None
+
+    def gradients(self, batch: Any) -> Outcome:
+        """Return what :meth:`losses` does, and leave the parameters their gradients."""
+        if not self.compile:
+            return super().gradients(batch)
+        for name in self.scheduled & vars(self.template).keys():
+            self.numbers["", name].fill_(getattr(self.template, name))
+        tensors: list[Tensor] = []
+        map_tensors(tensors.append, batch)
+        flags = tuple(tensor.requires_grad for tensor in self.parameters.values())
+        key = flags, *((tensor.shape, tensor.dtype) for tensor in tensors)
+        if key not in self.steps:
+            self.steps[key] = _Step(self, batch, tensors)
+        return self.steps[key](tensors)
 
     def after_step(self, batch: Any, carry: Any) -> None:
         """Call each model's ``after_step`` with its slice of everything, gradients included."""
@@ -215,6 +249,12 @@ class Stack(Single):
                 raise ValueError(f"{what} must freeze the same parameters in all models.")
             tensor.requires_grad_(flags.pop())
         if changed:
+            if self.compile and what == "after_step":
+                kind = type(self.template).__name__
+                raise ValueError(
+                    f"compile=True makes constants of a model's attributes, and {kind}.after_step "
+                    "changes them: keep what changes in buffers, or train without compile."
+                )
             self.find_numbers()
 
     def release(self) -> None:
@@ -237,11 +277,107 @@ class Stack(Single):
         for (module, key), value in zip(attributes, numbers.values(), strict=True):
             vars(module)[key] = value
         try:
-            with _Translation(self.noise, self.device, parameters):
+            with _Translation(self.noise, self.device, parameters, self.drawn):
                 return functional_call(self._loss, tensors, (batch,))
         finally:
             for (module, key), value in zip(attributes, before, strict=True):
                 vars(module)[key] = value
+
+
+class _Drawn:
+    """The noise of a step that is traced: written down first, then taken from the arguments."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Callable, tuple, dict]] = []
+        self.like: list[Tensor] = []
+        self.given: Iterator[Tensor] | None = None
+
+    def __call__(self, function: Callable, args: tuple, kwargs: dict, count: int) -> Tensor:
+        """Stand for :func:`_draw`."""
+        if self.given is not None:
+            return next(self.given)
+        self.calls.append((function, args, kwargs))
+        drawn = torch.stack([function(*args, **kwargs) for _ in range(count)])
+        self.like.append(drawn.detach())
+        return drawn
+
+
+class _Step:
+    """A stack's losses and gradients as machine code, for batches of one shape.
+
+    Args:
+        stack: the models.
+        batch: a batch as :meth:`Stack.losses` takes it.
+        tensors: what it holds.
+    """
+
+    def __init__(self, stack: Stack, batch: Any, tensors: list[Tensor]) -> None:
+        self.stack = stack
+        self.drawn = stack.drawn = _Drawn()
+        self.parameters = list(stack.parameters.values())
+        self.fixed = [*stack.buffers.values(), *stack.numbers.values()]
+        self.trained = [i for i, tensor in enumerate(self.parameters) if tensor.requires_grad]
+
+        def step(
+            parameters: list[Tensor],
+            fixed: list[Tensor],
+            tensors: list[Tensor],
+            noise: list[Tensor] | None = None,
+        ) -> list:
+            own, rest, given = [p.detach() for p in parameters], iter(fixed), iter(tensors)
+            for index in self.trained:
+                own[index].requires_grad_()
+            self.drawn.given = None if noise is None else iter(noise)
+            before = stack.parameters, stack.buffers, stack.numbers
+            stack.parameters = dict(zip(stack.parameters, own, strict=True))
+            stack.buffers = {name: next(rest) for name in stack.buffers}
+            stack.numbers = {name: next(rest) for name in stack.numbers}
+            try:
+                with torch.enable_grad():
+                    outcome = stack.losses(map_tensors(lambda _: next(given), batch))
+            finally:
+                stack.parameters, stack.buffers, stack.numbers = before
+            loss, self.parts, self.carry = outcome[0], list(outcome[1]), outcome[2]
+            carried: list[Tensor] = []
+            if self.carry is not None:
+                map_tensors(carried.append, self.carry)
+            trained = [own[index] for index in self.trained]
+            gradients = torch.autograd.grad(loss.sum(), trained, allow_unused=True)
+            return [
+                loss.detach(),
+                *(part.detach() for part in outcome[1].values()),
+                *carried,
+                # As Adam wants them: laid out as the parameters are.
+                *(None if g is None else g.contiguous() for g in gradients),
+            ]
+
+        try:
+            # The first trace finds out what noise is drawn.
+            inputs = self.parameters, self.fixed, tensors
+            trace(step, *inputs)
+            noise = [torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in self.drawn.like]
+            self.run = compiled_trace(step, *inputs, noise)
+        finally:
+            stack.drawn = None
+
+    def _noise(self) -> list[Tensor]:
+        """Draw what the step asks for, each model's part from its own generator."""
+        return [
+            _draw(self.stack.noise, function, args, kwargs)
+            for function, args, kwargs in self.drawn.calls
+        ]
+
+    def __call__(self, tensors: list[Tensor]) -> Outcome:
+        """Return losses, parts and what is carried; leave the parameters their gradients."""
+        found = iter(self.run(self.parameters, self.fixed, tensors, self._noise()))
+        loss, parts = next(found), {name: next(found) for name in self.parts}
+        carry = self.carry
+        if carry is not None:
+            carry = map_tensors(lambda _: next(found), carry)
+        self.stack.clear_gradients()
+        for index in self.trained:
+            self.parameters[index].grad = next(found)
+        return loss, parts, carry
 
 
 class _Tensors:
@@ -405,9 +541,10 @@ class _Translation(TorchFunctionMode):
         noise: Sequence[Sequence[torch.Generator]],
         device: torch.device,
         parameters: dict[str, Tensor],
+        drawn: _Drawn | None = None,
     ) -> None:
         super().__init__()
-        self.noise, self.device, self.count = noise, device, len(noise)
+        self.noise, self.device, self.count, self.drawn = noise, device, len(noise), drawn
         self.parameters = {id(parameter) for parameter in parameters.values()}
         self.frozen: dict[int, Tensor] = {}
 
@@ -427,17 +564,21 @@ class _Translation(TorchFunctionMode):
             kwargs = {"dtype": args[0].dtype, "device": args[0].device, **kwargs}
             function, args = _LIKE[function], (args[0].shape,)
         if function in _LIKE.values() and kwargs.get("generator") is None:
-            return _on_stack(self.count, lambda: self._draw(function, *args, **kwargs))
+            return _on_stack(self.count, lambda: self._draw(function, args, kwargs))
         if function in _RANDOM and kwargs.get("generator") is None:
+            if self.drawn is not None:
+                raise NotImplementedError(
+                    "compile=True knows no noise in a stack but that of torch.randn and "
+                    f"torch.rand, and this loss calls {function.__name__}; train without compile."
+                )
             return self._one_by_one(function, args, kwargs)
         return function(*args, **kwargs)
 
-    def _draw(
-        self, function: Callable, *args: Any, generator: None = None, **kwargs: Any
-    ) -> Tensor:
-        device = torch.device(kwargs.get("device") or torch.get_default_device())
-        which = 0 if device.type == "cpu" else -1
-        return torch.stack([function(*args, generator=g[which], **kwargs) for g in self.noise])
+    def _draw(self, function: Callable, args: tuple, kwargs: dict) -> Tensor:
+        kwargs = {key: value for key, value in kwargs.items() if key != "generator"}
+        if self.drawn is not None:
+            return self.drawn(function, args, kwargs, self.count)
+        return _draw(self.noise, function, args, kwargs)
 
     def _one_by_one(self, function: Callable, args: tuple, kwargs: dict) -> Tensor:
         """Call a function that draws noise with each model's slices and each model's generator."""
@@ -489,6 +630,15 @@ class _Translation(TorchFunctionMode):
         if type(value) in (list, tuple):
             return type(value)(map(self._replaced, value))
         return value
+
+
+def _draw(
+    noise: Sequence[Sequence[torch.Generator]], function: Callable, args: tuple, kwargs: dict
+) -> Tensor:
+    """Draw each model's noise from its own generator, and stack it."""
+    device = torch.device(kwargs.get("device") or torch.get_default_device())
+    which = 0 if device.type == "cpu" else -1
+    return torch.stack([function(*args, generator=own[which], **kwargs) for own in noise])
 
 
 _FLAGS = (Tensor.requires_grad_, Tensor.requires_grad.__get__)

@@ -33,6 +33,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ from tqdm import tqdm
 
 from vaelite._validation import check_count
 from vaelite.checkpoint import Checkpoint, describe, interrupt_flag
+from vaelite.compiled import check_compiler, validation_kept
 from vaelite.history import History, Log
 from vaelite.phases import (
     Defaults,
@@ -71,6 +73,7 @@ def fit(
     phases: Sequence[Phase] | None = None,
     log_every: int | None = None,
     progress: bool = True,
+    compile: bool = False,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
@@ -107,6 +110,8 @@ def fit(
         log_every: steps between two entries of the history, and between two looks at whether the
             losses are finite; by default 100, and fewer in a run of fewer than 10,000 steps.
         progress: show a bar with the losses and the time left.
+        compile: make machine code of the loss and its gradient, by ``torch.compile``.  The numbers
+            are the same up to rounding.  COSTS
         checkpoint: a file to save to: while training, when interrupted, and at the end of each
             phase.  Always either whole or absent.  One that another run left is never overwritten.
         checkpoint_seconds: time between two checkpoints.
@@ -126,12 +131,15 @@ def fit(
         FloatingPointError: if the loss becomes NaN or infinite; names the step and the part.  The
             last checkpoint is older than the damage.
         KeyboardInterrupt: on ctrl-C, after the step in progress and a checkpoint.
+        RuntimeError: if ``compile`` finds no C++ compiler; before the first step.
     """
     _check_model(model)
     plan = make_plan(model, data, phases, Defaults(steps, batch_size, lr, schedules), log_every)
     stream(seed, 0)
     device = _device(device) if device is not None else next(model.parameters()).device
-    with Checkpoint(checkpoint, checkpoint_seconds, resume) as file:
+    if compile:
+        check_compiler(device)
+    with Checkpoint(checkpoint, checkpoint_seconds, resume) as file, validation_kept():
         if file.path is not None:
             run = {"function": "fit", "seed": int(seed), **described(plan, growing=True)}
             file.belongs_to({**run, **describe(model, scheduled(plan))})
@@ -140,7 +148,7 @@ def fit(
             phase.source.to(device)
         log = Log(_every(log_every, plan))
         with global_noise(seed, device) as noise, interrupt_flag() as interrupted:
-            work = _Training(Single(model), plan, [seed], [noise], log, device)
+            work = _Training(Single(model, compile), plan, [seed], [noise], log, device)
             work.restore(file)
             total = total_steps(plan)
             with tqdm(total=total, initial=work.done, disable=not progress, unit="step") as bar:
@@ -162,6 +170,7 @@ def fit_seeds(
     log_every: int | None = None,
     progress: bool = True,
     at_once: int | None = None,
+    compile: bool = False,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
@@ -175,8 +184,9 @@ def fit_seeds(
         history = fit(model, data, seed=seed, ...)
 
     The models' parameters are stacked, so that a layer of all models is one batched product
-    (:class:`vaelite.stack.Stack`).  That pays where networks and batches are small.  Where one
-    run's arithmetic fills a processor already, nothing is gained, and a CPU's cache may be lost.
+    (:class:`vaelite.stack.Stack`).  That pays where networks are small.  Where one run's arithmetic
+    fills a processor already, nothing is gained, and a CPU's cache may be lost: there the runs are
+    trained one after the other, each exactly what it is alone, and ``History.stacked`` is 1.
     Each run has its own batches and its own noise.  ``after_step`` and a phase's ``before`` are
     called for one model after the other, and gain nothing.  So does noise other than torch.randn
     and torch.rand.
@@ -195,9 +205,13 @@ def fit_seeds(
         phases: as for :func:`fit`.
         log_every: as for :func:`fit`.
         progress: show a bar, and before it the memory that the runs are estimated to need.
-        at_once: how many runs to train together, one group after the other; by default as many as
-            fit into half of a GPU's free memory, or into 2 GiB on a CPU, at the first phase's
-            batches.  A resumed call keeps the groups that it finds.
+        at_once: how many runs to train as one stack, one group after the other.  By default as
+            many as fit into half of a GPU's free memory, or into 2 GiB on a CPU, at the first
+            phase's batches; or none, on a CPU whose time a stack would cost.  Stacking rounds:
+            name a number where results must not depend on that choice.  A resumed call keeps the groups that it finds.
+        compile: as for :func:`fit`, of the step of all runs at once.  After each step the models'
+            state must be in parameters, buffers and schedules: other attributes are constants of
+            the machine code.
         checkpoint: as for :func:`fit`; one file for all groups.
         checkpoint_seconds: as for :func:`fit`.
         resume: go on from ``checkpoint`` where it exists, as if the call had never stopped.  Here
@@ -229,28 +243,37 @@ def fit_seeds(
     _check_model(first)
     plan = make_plan(first, data, phases, Defaults(steps, batch_size, lr, schedules), log_every)
     device = _device(device) if device is not None else next(first.parameters()).device
+    if compile:
+        check_compiler(device)
     models: list[nn.Module] = []
     histories: list[History] = []
-    with Checkpoint(checkpoint, checkpoint_seconds, resume) as file:
+    with Checkpoint(checkpoint, checkpoint_seconds, resume) as file, validation_kept():
         about = described(plan, growing=False) if file.path is not None else {}
         for phase in plan:
             phase.source.to(device)
+        stacked = True
         if at_once is None and resume:
-            at_once = file.saved["run"].get("at_once")
+            found = file.saved["run"]
+            at_once, stacked = found.get("at_once"), found.get("stacked", True)
         if at_once is None or progress:
             needed = _bytes_needed(first, plan[0], device)
             if at_once is None:
                 budget = _free_memory(device) // 2 if device.type == "cuda" else _CPU_BUDGET
                 at_once = max(1, int(budget // needed))
+                if not _stacking_pays(first, plan, device):
+                    at_once, stacked = 1, False
         groups = [runs[start : start + at_once] for start in range(0, len(runs), at_once)]
         if progress:
+            how = f"{len(groups[0])} of {len(runs)} runs at once"
+            if not stacked:
+                how = f"{len(runs)} runs one after the other, of networks too large for a stack"
             size = len(groups[0]) * needed / 2**20
-            tqdm.write(
-                f"{len(groups[0])} of {len(runs)} runs at once, about {size:,.0f} MiB", sys.stderr
-            )
+            tqdm.write(f"{how}, about {size:,.0f} MiB", sys.stderr)
         if file.path is not None:
             run = {"function": "fit_seeds", "seeds": "; ".join(map(_name, runs)), **about}
             run |= {"at_once": int(at_once), "device": device.type}
+            if not stacked:
+                run["stacked"] = False
             file.belongs_to({**run, **describe(first, scheduled(plan))})
         total = total_steps(plan) * len(groups)
         with (
@@ -260,14 +283,18 @@ def fit_seeds(
             for group in groups:
                 members = [_make(make_model, run).to(device) for run in group]
                 log = Log(_every(log_every, plan), [f"run {_name(run)}: " for run in group])
-                noise = [own_noise(seed, device) for seed, *_ in group]
-                stack = Stack(members, noise)
-                work = _Training(stack, plan, [seed for seed, *_ in group], noise, log, device)
-                try:
+                seeds = [seed for seed, *_ in group]
+                with ExitStack() as held:
+                    if stacked:
+                        noise = [own_noise(seed, device) for seed in seeds]
+                        together = Stack(members, noise, compile)
+                    else:
+                        noise = [held.enter_context(global_noise(seeds[0], device))]
+                        together = Single(members[0], compile)
+                    held.callback(together.release)
+                    work = _Training(together, plan, seeds, noise, log, device)
                     work.restore(file)
                     work.train(file, bar, interrupted)
-                finally:
-                    stack.release()
                 file.finished.append(work.outcome())
                 models += members
                 histories += log.histories(work.seconds)
@@ -338,9 +365,7 @@ class _Training(Progress):
             for position in range(len(phase.batch_sizes))
         ]
         batch = self.members.batch(phase.source, rows, self.dtype)
-        loss, parts, carry = self.members.losses(batch)
-        self.members.clear_gradients()
-        (loss.sum() if loss.ndim else loss).backward()
+        loss, parts, carry = self.members.gradients(batch)
         self.optimizer.step()
         self.members.after_step(batch, carry)
         return loss, parts
@@ -398,6 +423,19 @@ def _make(make_model: Callable[..., nn.Module], run: tuple) -> nn.Module:
 
 def _name(run: tuple) -> str:
     return ", ".join(map(str, run))
+
+
+# Parameters of one model and data of its batches, in numbers: above, one run keeps a CPU busy, and
+# a stack loses its cache.  Measured with `make bench`.
+_LARGE = 2**18
+
+
+def _stacking_pays(model: nn.Module, plan: list[Planned], device: torch.device) -> bool:
+    """Whether many models at once take less time than one after the other.
+
+    It depends on sizes alone, so that the same call makes the same choice, on any CPU.
+    """
+    return device.type != "cpu" or sum(p.numel() for p in model.parameters()) < _LARGE
 
 
 # What a group of runs may take on a CPU.

@@ -10,12 +10,13 @@ infinite slope at zero, and for two nested exponents the slope depends on the di
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Normal, constraints, register_kl
+from torch.distributions import Distribution, Gamma, Normal, constraints, register_kl
 
 from vaelite._validation import check_count
 
@@ -33,7 +34,7 @@ def sample_log_gamma(concentration: Tensor) -> Tensor:
     If :math:`h \sim \mathrm{Gamma}(a + 1)` and :math:`u` is uniform on (0, 1), then
     :math:`h u^{1/a} \sim \mathrm{Gamma}(a)`, and the logarithm of that product is harmless.
     """
-    boosted = torch._standard_gamma(concentration + 1)
+    boosted = Gamma(concentration + 1, 1.0, validate_args=False).rsample()
     uniform = torch.rand_like(boosted).clamp_min(torch.finfo(boosted.dtype).tiny)
     return boosted.log() + uniform.log() / concentration
 
@@ -410,6 +411,30 @@ def _descend(tree: tuple, log_radius: Tensor) -> list[Tensor]:
     return leaves
 
 
+def log_radii(log_abs_z: Tensor, sizes: Sequence[int], p: Tensor) -> Tensor:
+    """``(..., n), (K,) -> (..., K)``: the log of the p_k-norm of each subspace's coordinates."""
+    if len(set(sizes)) == 1:  # one product instead of a loop
+        powers = p.unsqueeze(-1) * log_abs_z.unflatten(-1, (len(sizes), -1))
+        return powers.logsumexp(dim=-1) / p
+    parts = zip(log_abs_z.split(sizes, dim=-1), p, strict=True)
+    return torch.stack([torch.logsumexp(p * part, dim=-1) / p for part, p in parts], dim=-1)
+
+
+def log_area(n: Tensor, p: Tensor) -> Tensor:
+    """``(K,), (K,) -> (K,)``: log surface area of each unit sphere, the normaliser's part with p.
+
+    Args:
+        n: sizes of the subspaces, as floating-point numbers.
+        p: their exponents.
+    """
+    return (
+        n * math.log(2.0)
+        - (n - 1) * p.log()
+        + n * torch.lgamma(1 / p)
+        - torch.lgamma(n / p)
+    )
+
+
 class IndependentSubspaces(_NestedPrior):
     r"""The ISA prior, eq. 7 with the two-level norm of eq. 9 and the radial density of eq. 11.
 
@@ -477,24 +502,18 @@ class IndependentSubspaces(_NestedPrior):
 
     def log_radii(self, z: Tensor) -> Tensor:
         r"""``(..., n) -> (..., K)``: :math:`\log r_k`, the log of each subspace's norm."""
-        log_z, p = self._log_abs(z), self.p.to(z)
-        if len(set(self.sizes)) == 1:  # one product instead of a loop
-            powers = p.unsqueeze(-1) * log_z.unflatten(-1, (len(self.sizes), -1))
-            return powers.logsumexp(dim=-1) / p
-        parts = zip(log_z.split(self.sizes, dim=-1), p, strict=True)
-        return torch.stack([torch.logsumexp(p * part, dim=-1) / p for part, p in parts], dim=-1)
+        return log_radii(self._log_abs(z), self.sizes, self.p.to(z))
+
+    @property
+    def log_radial(self) -> Tensor:
+        """``(K,)``: the part of the log normaliser that does not depend on p."""
+        n, p0 = self._n(self.p), self.p0
+        return torch.lgamma(n / p0) - p0.log() + n / p0 * self.scale.log()
 
     @property
     def log_normalizer(self) -> Tensor:
         """``(K,)``: what each subspace's density subtracts; differentiable in the exponents."""
-        n, p0, p = self._n(self.p), self.p0, self.p
-        log_area = (
-            n * torch.log(n.new_tensor(2.0))
-            - (n - 1) * p.log()
-            + n * torch.lgamma(1 / p)
-            - torch.lgamma(n / p)
-        )
-        return torch.lgamma(n / p0) - p0.log() + n / p0 * self.scale.log() + log_area
+        return self.log_radial + log_area(self._n(self.p), self.p)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density in nats; ``(..., n) -> (...)``."""

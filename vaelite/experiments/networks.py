@@ -129,6 +129,7 @@ def fit_together(
         lr=settings["lr"],
         device=device(),
         progress=False,
+        at_once=len(group),
         checkpoint=checkpoint,
         resume=checkpoint is not None,
     )
