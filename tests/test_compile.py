@@ -25,9 +25,7 @@ MAKERS = {
     "learned variance": lambda seed=0, beta=1.0: VAE.mlp(
         *SHAPE, beta=beta, likelihood=Gaussian(learned=True)
     ),
-    "fixed exponents": lambda seed=0, beta=1.0: VAE.mlp(
-        *SHAPE, beta=beta, prior=ISAPrior([2, 3])
-    ),
+    "fixed exponents": lambda seed=0, beta=1.0: VAE.mlp(*SHAPE, beta=beta, prior=ISAPrior([2, 3])),
     "learned exponents": lambda seed=0, beta=1.0: VAE.mlp(
         *SHAPE, beta=beta, prior=ISAPrior([2, 3], learned=True)
     ),
@@ -230,12 +228,15 @@ def made_in_a_step(train):
         with Made() as made:
             train(steps)
         counts.append(made.count)
-    assert counts[1][torch.ops.aten.mm.default] + counts[1][torch.ops.aten.addmm.default] + counts[
-        1
-    ][torch.ops.aten.bmm.default] > 0
-    return counts[1][torch.ops.aten.lift_fresh.default] - counts[0][
-        torch.ops.aten.lift_fresh.default
-    ]
+    assert (
+        counts[1][torch.ops.aten.mm.default]
+        + counts[1][torch.ops.aten.addmm.default]
+        + counts[1][torch.ops.aten.bmm.default]
+        > 0
+    )
+    return (
+        counts[1][torch.ops.aten.lift_fresh.default] - counts[0][torch.ops.aten.lift_fresh.default]
+    )
 
 
 def test_the_counter_sees_a_number_that_becomes_a_tensor(data):

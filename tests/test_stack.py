@@ -208,6 +208,36 @@ def test_memory_is_reported_and_decides_the_groups(data, capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
+def test_large_networks_are_trained_one_after_the_other_and_it_says_so(
+    data, capsys, monkeypatch, tmp_path, stop
+):
+    _, histories = together(MAKERS["vae"], data, range(3))
+    assert [history.stacked for history in histories] == [3, 3, 3]
+    # The choice depends on the number of parameters alone; here on one that is small.
+    monkeypatch.setattr("vaelite.training._LARGE", 100)
+    models, histories = together(MAKERS["FactorVAE"], data, range(3), progress=True)
+    shown = capsys.readouterr().err
+    assert "3 runs one after the other, of networks too large for a stack" in shown
+    assert "60/60" in shown
+    assert [history.stacked for history in histories] == [1, 1, 1]
+    for run, model, history in zip(range(3), models, histories, strict=True):
+        solo, expected = alone(MAKERS["FactorVAE"], data, run)
+        assert_same_state(model.state_dict(), solo.state_dict())
+        assert np.array_equal(history["loss"], expected["loss"])
+    # Whoever names a number gets it.
+    _, histories = together(MAKERS["vae"], data, range(3), at_once=2)
+    assert [history.stacked for history in histories] == [2, 2, 1]
+    # A call that is resumed keeps the choice.
+    path, stop.at = tmp_path / "runs.pt", stop.steps + 30
+    with pytest.raises(KeyboardInterrupt):
+        together(MAKERS["FactorVAE"], data, range(3), checkpoint=path)
+    monkeypatch.undo()
+    again, histories = together(MAKERS["FactorVAE"], data, range(3), checkpoint=path, resume=True)
+    assert [history.stacked for history in histories] == [1, 1, 1]
+    for model, expected in zip(again, models, strict=True):
+        assert_same_state(model.state_dict(), expected.state_dict())
+
+
 def test_the_estimate_counts_parameters_and_activations():
     model = VAE.mlp(100, [50], 4)
     parameters = 4 * sum(p.nbytes for p in model.parameters())

@@ -1,4 +1,4 @@
-"""Machine code for a training step: ``torch.compile``, with the random numbers of the step as it is.
+"""Machine code for a training step, by ``torch.compile``, with the noise of the step as it is.
 
 One model's loss goes through ``torch.compile``.  A stack's step is traced as a whole, gradients
 included, since ``torch.compile`` cannot follow what :mod:`vaelite.stack` does inside ``vmap``: the

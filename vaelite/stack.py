@@ -521,7 +521,9 @@ def _on_stack(count: int, function: Callable, *tensors: Tensor | None) -> Tensor
     """Leave ``vmap`` for one operation: ``function`` gets the stacked tensors ``(S, ...)``.
 
     The documented way, an ``autograd.Function`` with a rule for ``vmap``, costs more than a small
-    layer's arithmetic.  These are the functions with which ``torch.vmap`` itself begins and ends.
+    layer's arithmetic: 0.13 ms a layer and step, where a layer of 64 by 10 takes 0.17.  These are
+    the functions with which ``torch.vmap`` itself begins and ends; they are private, hence torch's
+    upper bound in pyproject.toml.
     """
     level = _functorch.maybe_current_level()
     with temporarily_pop_interpreter_stack():

@@ -111,7 +111,11 @@ def fit(
             losses are finite; by default 100, and fewer in a run of fewer than 10,000 steps.
         progress: show a bar with the losses and the time left.
         compile: make machine code of the loss and its gradient, by ``torch.compile``.  The numbers
-            are the same up to rounding.  COSTS
+            are the same up to rounding.  It takes some ten seconds before the first step, fewer
+            where torch remembers the machine code, and more for each further batch size.  A step
+            of a small network (256-64-10, batch 64) takes 0.65 of its time, one of eight such
+            networks in a stack half; where matrix products are most of a step, nothing is gained.
+            On a CPU it needs a C++ compiler.
         checkpoint: a file to save to: while training, when interrupted, and at the end of each
             phase.  Always either whole or absent.  One that another run left is never overwritten.
         checkpoint_seconds: time between two checkpoints.
@@ -208,7 +212,8 @@ def fit_seeds(
         at_once: how many runs to train as one stack, one group after the other.  By default as
             many as fit into half of a GPU's free memory, or into 2 GiB on a CPU, at the first
             phase's batches; or none, on a CPU whose time a stack would cost.  Stacking rounds:
-            name a number where results must not depend on that choice.  A resumed call keeps the groups that it finds.
+            name a number where results must not depend on that choice.  A resumed call keeps the
+            groups that it finds.
         compile: as for :func:`fit`, of the step of all runs at once.  After each step the models'
             state must be in parameters, buffers and schedules: other attributes are constants of
             the machine code.
@@ -260,7 +265,7 @@ def fit_seeds(
             if at_once is None:
                 budget = _free_memory(device) // 2 if device.type == "cuda" else _CPU_BUDGET
                 at_once = max(1, int(budget // needed))
-                if not _stacking_pays(first, plan, device):
+                if not _stacking_pays(first, device):
                     at_once, stacked = 1, False
         groups = [runs[start : start + at_once] for start in range(0, len(runs), at_once)]
         if progress:
@@ -425,12 +430,13 @@ def _name(run: tuple) -> str:
     return ", ".join(map(str, run))
 
 
-# Parameters of one model and data of its batches, in numbers: above, one run keeps a CPU busy, and
-# a stack loses its cache.  Measured with `make bench`.
+# Parameters of one model above which a stack costs a CPU time: one run keeps it busy, and several
+# do not fit its cache.  Of 784-h-10 networks four took, stacked, 0.80 of the time of one after the
+# other at h = 64, 0.90 at 128 (2e5 parameters), 1.03 at 256 (4e5), 1.33 at 512.
 _LARGE = 2**18
 
 
-def _stacking_pays(model: nn.Module, plan: list[Planned], device: torch.device) -> bool:
+def _stacking_pays(model: nn.Module, device: torch.device) -> bool:
     """Whether many models at once take less time than one after the other.
 
     It depends on sizes alone, so that the same call makes the same choice, on any CPU.

@@ -28,6 +28,7 @@ ROOMS = (
             "vaelite.checkpoint",
             "vaelite.progress",
             "vaelite.stack",
+            "vaelite.compiled",
             "vaelite.streams",
         ],
     ),

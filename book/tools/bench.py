@@ -1,4 +1,4 @@
-"""Measure speed, and print a Markdown table: ``make bench``.
+"""Measure speed, and print two Markdown tables: ``make bench``.
 
 Compared are training throughput and importance-sampled likelihoods with pythae 0.1.2 on the same
 network, each with the arithmetic that it cannot avoid, and the free energy of independent
@@ -9,6 +9,12 @@ step beside that of a VAE on as many images, and one for the classification of i
 populations.  The factorial mixture has a row for a growing number of components, its step beside a
 plain VAE's.  Competitors take turns, so that a busy machine slows all of them, and the fastest of
 the turns counts.
+
+A second table holds ratios of the package to itself, beside what they are to be and what they were:
+the training loop and a bare one, compiled steps and plain ones, stacks and one run after the other.
+They want no pythae: ``python book/tools/bench.py --only ratios`` prints them in the environment of
+the book.  On a CPU with ``--threads 1`` they are ratios of processor time, which a busy machine
+changes least.
 
 Run it on a machine that does nothing else, with ``--threads`` physical cores.
 """
@@ -34,11 +40,12 @@ from vaelite.batches import Unpaired
 from vaelite.cpvae import CPVAE, class_log_likelihoods
 from vaelite.data import sprites
 from vaelite.factorial_mixture import FactorialMixture, FactorialMixtureVAE, seed
+from vaelite.isa import ISAPrior
 from vaelite.metrics import log_marginal_likelihood
 from vaelite.nets import MLP, GaussianEncoder
 from vaelite.packed import PackedImages
 from vaelite.toys import ica
-from vaelite.training import fit
+from vaelite.training import fit, fit_seeds
 from vaelite.vae import VAE, Gaussian
 
 PIXELS, HIDDEN, LATENT, BATCH = 784, 512, 10, 128
@@ -48,12 +55,13 @@ COMPONENTS = (1, 64, 512, 4096)
 
 
 def main() -> None:
-    """Run every benchmark and print the table."""
+    """Run the benchmarks and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--repeats", type=int, default=10, help="turns; the fastest counts")
     parser.add_argument("--steps", type=int, default=100, help="training steps a turn")
+    parser.add_argument("--only", choices=["table", "ratios"], help="one of the two tables")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
@@ -61,6 +69,14 @@ def main() -> None:
     where = where or platform.machine()
     print(f"torch {torch.__version__}, {options.threads} threads, {where}")
     print(f"Fastest of {options.repeats} turns; load {os.getloadavg()[0]:.1f} at the start.\n")
+    if options.only != "ratios":
+        table(device, options)
+    if options.only != "table":
+        ratios(device, options)
+
+
+def table(device: torch.device, options: argparse.Namespace) -> None:
+    """Print times beside those of competitors."""
     print("| what | unit | vaelite | pythae 0.1.2 | arithmetic | loop | ratio |")
     print("|---|---|---|---|---|---|---|")
 
@@ -85,6 +101,194 @@ def main() -> None:
     for components, ours in zip(COMPONENTS, steps, strict=True):
         what = f"factorial mixture step, K = {components}"
         show(what, "ms", ours, None, None, None, f"{ours / plain:.2f} x VAE")
+
+
+def ratios(device: torch.device, options: argparse.Namespace) -> None:
+    """Print what the package takes, as a part of what it could do without."""
+    clock = time.process_time if device.type == "cpu" and options.threads == 1 else None
+    kind = "processor time" if clock else "wall time"
+    print(f"\nRatios of {kind}, fastest of {min(options.repeats, 5)} turns that take turns.\n")
+    print("| what | aim | before | now |")
+    print("|---|---|---|---|")
+    for what, aim, before, measure in (
+        ("fit / a bare loop, 784-512-10, batch 128", "at most 1.05", "1.06", loop),
+        ("ISA-VAE's step, normaliser once / at each step", "at most 0.91", "1", normalizer),
+        ("compiled / plain step, VAE 256-64-10", "at most 0.80", "", compiled_vae),
+        ("compiled / plain step, ISA-VAE 256-64-10", "at most 0.65", "", compiled_isa),
+        ("compiled / plain step of 8 stacked, ISA-VAE", "", "", compiled_stack),
+        (f"likelihood, {SAMPLES} samples / its decoder", "at most 1.3", "1.64", decoder),
+        ("fit_seeds / one by one, 4 of 256-64-10", "at most 1", "", small_seeds),
+        ("fit_seeds / one by one, 4 of 784-512-10", "at most 1", "1.33", large_seeds),
+        ("stacked all the same", "", "1.33", large_stack),
+    ):
+        found, note = measure(device, min(options.repeats, 5), clock or synchronised(device))
+        print(f"| {what} | {aim} | {before} | {found:.2f}{note} |", flush=True)
+
+
+def synchronised(device: torch.device) -> Callable[[], float]:
+    """Return a clock that waits for a GPU."""
+
+    def clock() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return clock
+
+
+Clock = Callable[[], float]
+RUN = {"lr": 1e-3, "log_every": 100, "progress": False}
+
+
+def took(run: Callable[[], object], clock: Clock) -> Callable[[], float]:
+    """Return a function that runs and returns how long it took."""
+
+    def measure() -> float:
+        start = clock()
+        run()
+        return clock() - start
+
+    return measure
+
+
+def loop(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
+    """``fit``, and the same model with nothing but Adam around it."""
+    x = torch.rand(100 * BATCH, PIXELS, device=device)
+    model = VAE.mlp(PIXELS, HIDDEN, LATENT).to(device)
+
+    def bare() -> None:
+        adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+        for rows in torch.randperm(len(x), device=device).split(BATCH):
+            loss, _ = model.loss(x.index_select(0, rows))
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+
+    def ours() -> None:
+        fit(model, x, steps=100, batch_size=BATCH, **RUN)
+
+    one, other = take_turns(repeats, took(ours, clock), took(bare, clock))
+    return one / other, ""
+
+
+def small(device: torch.device, prior: bool = True) -> VAE:
+    """Return a network so small that starting operations is most of a step."""
+    return VAE.mlp(256, 64, 10, prior=ISAPrior([2] * 5) if prior else None).to(device)
+
+
+def normalizer(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
+    """A prior whose exponents are fixed, and one that computes what follows from them again."""
+
+    class Again(ISAPrior):
+        def log_prob(self, z: torch.Tensor) -> torch.Tensor:
+            return self.distribution.log_prob(z)
+
+    x = torch.rand(2000, 256, device=device)
+    again = VAE.mlp(256, 64, 10, prior=Again([2] * 5)).to(device)
+
+    def train(model: VAE) -> Callable[[], float]:
+        return took(lambda: fit(model, x, steps=300, batch_size=64, **RUN), clock)
+
+    one, other = take_turns(repeats, train(small(device)), train(again))
+    return one / other, ""
+
+
+def compiled_vae(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
+    """A plain VAE's step."""
+    return compiled(device, repeats, clock, 1, prior=False)
+
+
+def compiled_isa(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
+    """An ISA-VAE's step."""
+    return compiled(device, repeats, clock, 1, prior=True)
+
+
+def compiled_stack(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
+    """The step of eight ISA-VAEs."""
+    return compiled(device, repeats, clock, 8, prior=True)
+
+
+def compiled(
+    device: torch.device, repeats: int, clock: Clock, runs: int, prior: bool
+) -> tuple[float, str]:
+    """Steps as machine code and as they are, and the seconds before the first."""
+    x, steps, edge = torch.rand(2000, 256, device=device), 350, 50
+    seconds: list[float] = []
+
+    def train(compile: bool) -> float:
+        ticks: dict[int, float] = {}
+
+        def lr(step: int) -> float:  # is asked before each step
+            if step in (0, edge, steps - 1):
+                ticks[step] = clock()
+            return 1e-3
+
+        options = {**RUN, "steps": steps, "batch_size": 64, "schedules": {"lr": lr}}
+        start = time.perf_counter()
+        if runs == 1:
+            fit(small(device, prior), x, compile=compile, **options)
+        else:
+            make = lambda seed: small(device, prior)  # noqa: E731
+            fit_seeds(make, x, range(runs), at_once=runs, compile=compile, **options)
+        if compile:
+            seconds.append(time.perf_counter() - start)
+        return ticks[steps - 1] - ticks[edge]
+
+    one, other = take_turns(repeats, lambda: train(True), lambda: train(False))
+    spent = one / (steps - 1 - edge) * steps
+    return one / other, f" (after {seconds[0] - spent:.0f} s, later {min(seconds) - spent:.0f} s)"
+
+
+def decoder(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
+    """Likelihoods of importance samples, and decoding as many codes, as many at once."""
+    x, pairs = torch.rand(50, PIXELS, device=device), 1300
+    model = VAE.mlp(PIXELS, HIDDEN, LATENT).to(device)
+    codes = torch.randn(pairs, LATENT, device=device)
+
+    @torch.no_grad()
+    def decode() -> None:
+        for some in codes.repeat(-(-len(x) * SAMPLES // pairs), 1)[: len(x) * SAMPLES].split(pairs):
+            model.decode(some)
+
+    ours = took(lambda: log_marginal_likelihood(model, x, SAMPLES, pairs), clock)
+    one, other = take_turns(2 * repeats, ours, took(decode, clock))
+    return one / other, ""
+
+
+def small_seeds(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
+    """Small networks, which are stacked."""
+    return seeds(device, repeats, clock, (256, 64), None)
+
+
+def large_seeds(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
+    """Larger ones, which on a CPU are not."""
+    return seeds(device, repeats, clock, (PIXELS, HIDDEN), None)
+
+
+def large_stack(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
+    """Larger ones, stacked whatever it costs."""
+    return seeds(device, repeats, clock, (PIXELS, HIDDEN), 4)
+
+
+def seeds(
+    device: torch.device, repeats: int, clock: Clock, sizes: tuple[int, int], at_once: int | None
+) -> tuple[float, str]:
+    """Four runs by one call, and by four."""
+    x = torch.rand(2000, sizes[0], device=device)
+    options = {**RUN, "steps": 40 if sizes[0] > 256 else 200, "batch_size": 128}
+    stacked: list[int] = []
+
+    def together() -> None:
+        make = lambda seed: VAE.mlp(*sizes, LATENT).to(device)  # noqa: E731
+        _, histories = fit_seeds(make, x, range(4), at_once=at_once, **options)
+        stacked.append(histories[0].stacked)
+
+    def one_by_one() -> None:
+        for number in range(4):
+            fit(VAE.mlp(*sizes, LATENT).to(device), x, seed=number, **options)
+
+    one, other = take_turns(repeats, took(together, clock), took(one_by_one, clock))
+    return one / other, " (a stack)" if stacked[0] > 1 else " (one after the other)"
 
 
 def show(what: str, unit: str, *cells: float | str | None) -> None:

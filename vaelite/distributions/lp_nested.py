@@ -427,12 +427,7 @@ def log_area(n: Tensor, p: Tensor) -> Tensor:
         n: sizes of the subspaces, as floating-point numbers.
         p: their exponents.
     """
-    return (
-        n * math.log(2.0)
-        - (n - 1) * p.log()
-        + n * torch.lgamma(1 / p)
-        - torch.lgamma(n / p)
-    )
+    return n * math.log(2.0) - (n - 1) * p.log() + n * torch.lgamma(1 / p) - torch.lgamma(n / p)
 
 
 class IndependentSubspaces(_NestedPrior):
