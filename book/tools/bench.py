@@ -251,7 +251,7 @@ def decoder(device: torch.device, repeats: int, clock: Clock) -> tuple[float, st
             model.decode(some)
 
     ours = took(lambda: log_marginal_likelihood(model, x, SAMPLES, pairs), clock)
-    one, other = take_turns(2 * repeats, ours, took(decode, clock))
+    one, other = take_turns(3 * repeats, ours, took(decode, clock))
     return one / other, ""
 
 
