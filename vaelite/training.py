@@ -432,7 +432,8 @@ def _name(run: tuple) -> str:
 
 # Parameters of one model above which a stack costs a CPU time: one run keeps it busy, and several
 # do not fit its cache.  Of 784-h-10 networks four took, stacked, 0.80 of the time of one after the
-# other at h = 64, 0.90 at 128 (2e5 parameters), 1.03 at 256 (4e5), 1.33 at 512.
+# other at h = 64, 0.90 at 128 (2e5 parameters), 1.03 at 256 (4e5) and 1.08 at 512 on one thread,
+# where it was 1.33 on two.
 _LARGE = 2**18
 
 
