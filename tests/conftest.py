@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from vaelite import experiments
 from vaelite.stack import Single, Stack
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -119,3 +120,21 @@ def stop(monkeypatch):
     for kind in (Single, Stack):
         monkeypatch.setattr(kind, "after_step", counted(kind.after_step))
     return happens
+
+
+@pytest.fixture
+def stopped_trial(stop, tmp_path):
+    """Run a trial as a whole, and again with ctrl-C after a step; return what both measured."""
+
+    def run(name, settings, trial, at, steps):
+        experiment, file = experiments.get(name), tmp_path / "checkpoint"
+        whole, _ = experiment.run_group([trial], settings)
+        assert stop.steps == steps
+        stop.at, stop.steps = at, 0
+        with pytest.raises(KeyboardInterrupt):
+            experiment.run_group([trial], settings, file)
+        resumed, _ = experiment.run_group([trial], settings, file)
+        assert stop.steps == steps
+        return whole, resumed
+
+    return run

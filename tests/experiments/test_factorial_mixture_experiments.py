@@ -192,3 +192,20 @@ def test_trials_are_paired():
     trials = mnist.trials(mnist.SETTINGS["standard"])
     by_seed = [list(g) for _, g in itertools.groupby(trials, key=lambda trial: trial["seed"])]
     assert len(by_seed) == 10 and {len(group) for group in by_seed} == {8}
+
+
+@pytest.mark.parametrize("at", [2, 4, 5, 9])  # in each phase, and at the end of the first
+@pytest.mark.parametrize(
+    ("name", "settings", "trial"),
+    [
+        ("factorial_mixture_mnist", DIGITS, {"method": "mixture", "components": 3}),
+        ("factorial_mixture_mnist", DIGITS, {"method": "vamp", "components": 3}),
+        ("factorial_mixture_heads", HEADS, {"method": "labels"}),
+    ],
+    ids=["mixture", "vamp", "labels"],
+)
+def test_training_that_was_interrupted_within_a_trial_goes_on(
+    name, settings, trial, at, stopped_trial
+):
+    whole, resumed = stopped_trial(name, settings, {"seed": 3, **trial}, at, steps=12)
+    assert resumed == whole

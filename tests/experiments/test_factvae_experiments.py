@@ -203,13 +203,7 @@ def test_dense_has_no_penalty_and_sparse_has_that_of_the_settings():
     ],
 )
 def test_training_that_was_interrupted_within_a_trial_goes_on(
-    name, settings, trial, at, stop, tmp_path
+    name, settings, trial, at, stopped_trial
 ):
-    group, file = [{"seed": 3, **trial}], tmp_path / "checkpoint"
-    whole, _ = get(name).run_group(group, settings)
-    assert stop.steps == 5
-    stop.at, stop.steps = at, 0
-    with pytest.raises(KeyboardInterrupt):
-        get(name).run_group(group, settings, file)
-    assert get(name).run_group(group, settings, file)[0] == whole
-    assert stop.steps == 5
+    whole, resumed = stopped_trial(name, settings, {"seed": 3, **trial}, at, steps=5)
+    assert resumed == whole

@@ -31,8 +31,10 @@ def phases(model: nn.Module, settings: Mapping[str, Any]) -> list[Phase]:
     ]
 
 
-def train_one(model: nn.Module, data: Any, settings: Mapping[str, Any], seed: int) -> History:
-    """Train a model in its phases."""
+def train_one(
+    model: nn.Module, data: Any, settings: Mapping[str, Any], seed: int, checkpoint: Any = None
+) -> History:
+    """Train a model in its phases; save to a file, and go on from it where it exists."""
     return fit(
         model,
         data,
@@ -41,6 +43,8 @@ def train_one(model: nn.Module, data: Any, settings: Mapping[str, Any], seed: in
         lr=settings["lr"],
         seed=seed,
         progress=False,
+        checkpoint=checkpoint,
+        resume=checkpoint is not None,
     )
 
 

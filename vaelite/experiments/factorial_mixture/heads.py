@@ -120,7 +120,7 @@ def train(
         generator = torch.Generator().manual_seed(trial["seed"])
         known = torch.rand(len(x), 1, generator=generator) < settings["labelled"]
         data = (x, torch.where(known, attributes, -1))
-    return [model], [common.train_one(model, data, settings, trial["seed"])]
+    return [model], [common.train_one(model, data, settings, trial["seed"], checkpoint)]
 
 
 @torch.no_grad()

@@ -160,7 +160,7 @@ def train(
     with seeded(trial["seed"]):
         model = make_model(trial, settings)
     x = images(settings["data"], "train")
-    return [model], [common.train_one(model, x, settings, trial["seed"])]
+    return [model], [common.train_one(model, x, settings, trial["seed"], checkpoint)]
 
 
 @torch.no_grad()
