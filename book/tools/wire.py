@@ -204,7 +204,7 @@ class Peer:
             if array.dtype.str[1:] not in KINDS:
                 return {"other": f"array of {array.dtype}"}
             return {"array": _pack_array(array, np.shape(value))}
-        if isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple, range)):
             kind = "tuple" if isinstance(value, tuple) else "list"
             return {kind: [self.pack(part, graph, depth + 1) for part in value]}
         if callable(value):

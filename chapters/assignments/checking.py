@@ -106,6 +106,10 @@ def _explain(name, function, error):
             line = linecache.getline(path, number).strip() or line
     kind = type(error).__name__.replace("SystemExit", "exit()")
     text = (str(error).strip().splitlines() or [""])[0]
+    if "on Tensor that requires grad" in text:  # torch says: detach, which would cut the graph
+        text = (
+            "a gradient is needed here, which NumPy does not know. Write this part in torch."
+        )
     where = f" in its line `{line}`" if line else ""
     return f"{name} raised {kind}{where}" + (f": {text}" if text else ".")
 
@@ -116,7 +120,7 @@ def tensor(value, what="Your answer"):
         fail(f"Not answered yet: {what[0].lower()}{what[1:]} is missing.")
     if _is_tensor(value):
         value = value.detach().cpu().double().numpy()
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple, range)):
         value = [tensor(part, what) for part in value]
     try:
         return np.asarray(value, dtype=float)
@@ -208,7 +212,7 @@ def gradients(result, arguments, cut):
         fail(cut[-1])
     try:
         found = torch.autograd.grad(result.sum(), arguments, allow_unused=True)
-    except RuntimeError as error:
+    except Exception as error:  # where it ran sealed, another kind of error with this text
         if "inplace" not in str(error):
             raise
         fail(

@@ -176,6 +176,17 @@ def test_gradients_are_named_where_they_are_cut():
         checking.gradients(y, (a, b), ("no a", "no b", "none"))
 
 
+def test_numpy_where_training_needs_a_gradient_is_not_told_to_detach():
+    x = torch.ones(2, requires_grad=True)
+    with fails("f raised RuntimeError.*Write this part in torch") as caught:
+        checking.call("f", lambda x: np.exp(x), x)
+    assert "detach" not in str(caught.value)
+
+
+def test_a_range_is_a_list():
+    assert checking.tensor(range(3)).tolist() == [0, 1, 2]
+
+
 def test_noise_that_is_not_independent_is_told_so():
     rng = np.random.default_rng(1)
     draws = [rng.normal(size=(600, 3, 2)) for _ in range(2)]

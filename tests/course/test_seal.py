@@ -1,5 +1,6 @@
 """The seal, from both sides: what passes through the pipes, and what a submission cannot reach."""
 
+import importlib.util
 import os
 import threading
 
@@ -97,6 +98,25 @@ def test_gradients_pass_through(peers):
     assert torch.autograd.grad(only.sum(), unused, allow_unused=True) == (None,)
     cut = remotely(peers, lambda a: a.detach() * 2)(a.clone())
     assert not cut.requires_grad
+
+
+def test_a_change_in_place_is_named_where_it_ran_sealed(peers):
+    def changed(a):
+        y = (a * 1).exp()
+        product = y * 2 * y
+        y += 1
+        return product
+
+    spec = importlib.util.spec_from_file_location("checking", assignments.HELPER)
+    checking = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(checking)
+    a = torch.ones(2, requires_grad=True)
+    with pytest.raises(AssertionError, match="was changed in place"):
+        checking.gradients(remotely(peers, changed)(a.clone()), (a,), ("no a", "none"))
+
+
+def test_a_range_arrives_as_its_numbers(peers):
+    assert remotely(peers, lambda: range(2, 5))() == [2, 3, 4]
 
 
 def test_functions_pass_through_with_gradients(peers):
