@@ -62,6 +62,7 @@ def test_there_are_assignments():
         "05_multi_aspect",
         "06_factorial_mixture",
         "07_open_experiment",
+        "08_sixth_row",
     } <= set(NAMES)
 
 

@@ -183,6 +183,8 @@ class Far(dict):
             ("05_multi_aspect", "q4"),
             ("06_factorial_mixture", "q2"),
             ("06_factorial_mixture", "q4"),
+            ("08_sixth_row", "q2"),
+            ("08_sixth_row", "q3"),
         ],
         4,
     ),
