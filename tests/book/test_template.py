@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, MultivariateNormal, Normal
 
-from vaelite.book import own_data
+from vaelite.book import own_data, own_figures
 from vaelite.data import load
 from vaelite.metrics import active_latents
 
@@ -77,6 +77,8 @@ def test_an_array_of_ones_own(monkeypatch, tmp_path):
     torch.testing.assert_close(training.mean(0), torch.zeros(9), atol=1e-4, rtol=0)
     torch.testing.assert_close(training.var(0, unbiased=False), torch.ones(9), atol=1e-3, rtol=0)
     assert len(found["held_out"]) == 60 and found["rebuilt"].shape == (8, 9)
+    parts = torch.cat([found[part] for part in ("training", "stopping", "held_out")])
+    assert parts.sort().values.equal(torch.arange(300))
     alone = Normal(training.mean(0), training.std(0, unbiased=False))
     expected = alone.log_prob(found["x"][found["held_out"]]).sum(1)
     torch.testing.assert_close(found["alone"], expected, rtol=1e-3, atol=1e-3)
@@ -94,6 +96,9 @@ def test_a_folder_of_images_of_ones_own(monkeypatch, tmp_path, model):
     assert found["shape"] == (3, 8, 8) and found["x"].shape == (60, 192)
     assert 0 <= found["rebuilt"].min() and found["rebuilt"].max() <= 1
     assert found["mean"].shape == (12, 4 if model == "vae" else 6)
+    if model == "cpvae":  # each part has its share of both populations
+        for name in ("training", "stopping", "held_out"):
+            assert found["labels"][found[name]].float().mean() == 0.5
 
 
 def test_images_that_are_no_intensities(monkeypatch, tmp_path):
@@ -121,8 +126,12 @@ def test_a_table_of_ones_own_with_a_broken_sensor(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", own_data.MODELS)
 def test_every_model_trains_and_is_scored_in_one_way(name, digits):
     chosen, x, labels = chosen_for(name, digits)
-    history = chosen.fit(60, batch_size=32, progress=False)
-    assert history.steps[-1] == 60
+    stopping = x[:50], labels[:50]
+    curve = chosen.fit(60, stopping, batch_size=32, progress=False)
+    assert curve.steps[-1] == 60 and np.isfinite(curve.training).all()
+    torch.manual_seed(0)  # the weights kept are those of the best look
+    again = float(chosen.log_likelihood(*stopping, 10).mean())
+    assert again == pytest.approx(curve.stopping.max(), abs=1e-3)
     given = labels if name in own_data.WITH_LABELS else None
     mean, log_var = chosen.encode(x, given)
     latents = 7 if name == "cpvae" else 5
@@ -133,7 +142,7 @@ def test_every_model_trains_and_is_scored_in_one_way(name, digits):
     scores = chosen.log_likelihood(x[:20], None if given is None else given[:20], 5)
     assert scores.shape == (20,) and bool(scores.isfinite().all())
     label = 0 if given is not None else None
-    first, _ = own_data.traversals(chosen, mean, [1, 3], label)
+    first, _ = own_figures.traversals(chosen, mean, [1, 3], label)
     z = mean.mean(0).repeat(7, 1)
     z[:, 1] = torch.linspace(*np.quantile(mean[:, 1].numpy(), [0.05, 0.95]).tolist(), 7)
     torch.testing.assert_close(first, chosen.decode(z, label), atol=1e-4, rtol=1e-4)
@@ -159,20 +168,127 @@ def test_the_baseline_is_each_feature_by_itself(digits):
     torch.testing.assert_close(chosen.baseline(black_and_white), expected)
 
 
+def test_where_the_task_is_told_the_baseline_knows_its_mean():
+    torch.manual_seed(1)
+    labels = torch.arange(200) % 2
+    x = torch.randn(200, 3) + torch.tensor([[-4.0], [4.0]])[labels]
+    chosen = own_data.choose("cvae", x, labels, latent_dim=2, hidden=4)
+    means = torch.stack([x[labels == k].mean(0) for k in (0, 1)])
+    spread = (x - means[labels]).square().mean(0).sqrt()
+    expected = Normal(means[1], spread).log_prob(x[1::2]).sum(1)
+    torch.testing.assert_close(chosen.baseline(x[1::2], labels[1::2]), expected)
+
+
+def test_probabilistic_pca_is_the_normal_that_it_says(digits):
+    generator = torch.Generator().manual_seed(3)
+    codes, noise = (torch.randn(900, d, generator=generator) for d in (2, 6))
+    x = 2 * codes @ torch.randn(2, 6, generator=generator) + 0.3 * noise
+    chosen = own_data.choose("vae", x[:600], latent_dim=4)
+    rank, density = chosen.probabilistic_pca((x[600:800], None), x[800:])
+    values, vectors = torch.linalg.eigh(torch.cov(x[:600].T))  # Tipping and Bishop's solution
+    left = values[: 6 - rank].mean()
+    top = vectors[:, 6 - rank :]
+    covariance = top @ torch.diag(values[6 - rank :] - left) @ top.T + left * torch.eye(6)
+    expected = MultivariateNormal(x[:600].mean(0), covariance).log_prob(x[800:])
+    assert rank in (2, 3)
+    torch.testing.assert_close(density.float(), expected, rtol=1e-3, atol=1e-3)
+    assert own_data.choose("vae", digits[0]).probabilistic_pca((digits[0], None), digits[0]) is None
+    residual = (x[800:] - chosen.rebuilt_by_pca(rank, x[800:])) @ top
+    torch.testing.assert_close(residual, torch.zeros_like(residual), atol=1e-4, rtol=0)
+
+
+def test_noise_is_not_learned_by_heart(monkeypatch, tmp_path, capsys):
+    np.save(tmp_path / "noise.npy", np.random.default_rng(4).normal(size=(60, 5)))
+    found = run(monkeypatch, tmp_path, PATH="noise.npy", LATENTS=3, STEPS=1500)
+    curve = found["curve"]
+    assert curve.best < 1500 and curve.stopping[-1] < curve.stopping.max() - 0.3
+    assert "no better than each value by itself" in capsys.readouterr().out
+
+
+def test_a_run_is_resumed_with_its_best_weights(tmp_path, digits):
+    x = digits[0]
+    stopping = x[200:], None
+
+    def fresh():
+        return own_data.choose("vae", x[:200], latent_dim=3, hidden=8)
+
+    whole = fresh()
+    curve = whole.fit(200, stopping, progress=False)
+    file = tmp_path / "run.pt"
+    first, looks = fresh(), []
+    look = own_data._Looks.look
+
+    def until_the_tenth(self, step, *rest):
+        looks.append(step)
+        if len(looks) == 10:
+            raise KeyboardInterrupt
+        look(self, step, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(own_data._Looks, "look", until_the_tenth)
+        with pytest.raises(KeyboardInterrupt):
+            first.fit(200, stopping, progress=False, checkpoint=file, resume=True)
+    second = fresh()
+    resumed = second.fit(200, stopping, progress=False, checkpoint=file, resume=True)
+    assert resumed.steps.tolist() == curve.steps.tolist()
+    np.testing.assert_allclose(resumed.stopping, curve.stopping, atol=1e-4)
+    pairs = zip(whole.model.parameters(), second.model.parameters(), strict=True)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in pairs)
+
+
+def test_what_a_missing_cell_costs_is_said():
+    x = torch.randn(10, 4)
+    x[:5, 0] = float("nan")
+    said = str(own_data.choose("factvae", x, latent_dim=2, groups=(2, 2)))
+    assert "12% of the cells are missing, and with them 25% of the parts" in said
+    assert "12% of the cells are known and not used" in said
+
+
+def test_holes_and_walks_are_drawn_with_their_names():
+    x = torch.tensor([[0.5, float("nan")], [-0.5, 1.0]])
+    axes = own_figures.rows_of([x], (2,), ["data"], ["speed", "heat"]).axes[0]
+    picture = axes.images[0].get_array()
+    assert tuple(picture[0, 1]) == own_figures.HOLE != tuple(picture[1, 1])
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["speed", "heat"]
+    axes = own_figures.rows_of([torch.rand(7, 12)] * 2, (3, 4), ["latent 4", "latent 0"]).axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["latent 4", "latent 0"]
+
+
 def test_few_labels_among_many_are_found_when_the_mixture_is_seeded():
     torch.manual_seed(0)
     x = torch.rand(12_000, 6)
     labels = torch.full((12_000,), -1)
     labels[[3, 11_000]] = torch.tensor([0, 1])
     chosen = own_data.choose("mixture", x, labels, latent_dim=2, hidden=4)
-    assert chosen.fit(60, progress=False).steps[-1] == 60
+    assert chosen.fit(60, (x[:100], labels[:100]), progress=False).steps[-1] == 60
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "cpvae needs labels: the population of each datum"),
+        ([0, 1, -1, 1] * 5, r"the population of each datum; 5 of 20 have none \(-1, or an empty"),
+        ([0] * 20, "cpvae needs two populations or more; every label is 0"),
+        ([1, 2] * 10, "population 0 has 0 data; labels count from 0, and each needs 5 or more"),
+        ([0] * 17 + [1] * 3, "population 1 has 3 data"),
+    ],
+)
+def test_populations_are_checked_before_training(labels, message):
+    labels = None if labels is None else torch.tensor(labels)
+    with pytest.raises(ValueError, match=message):
+        own_data.split("cpvae", torch.rand(20, 2), labels)
+
+
+def test_too_few_data():
+    with pytest.raises(ValueError, match="there are 9 data; it takes ten"):
+        own_data.split("vae", torch.rand(9, 2))
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("gan", {}, "name is 'gan'; it must be one of vae, "),
-        ("cpvae", {}, "cpvae needs labels: the population or task"),
+        ("cpvae", {}, "cpvae needs labels: the population"),
         ("optimal prior", {}, "optimal prior needs labels"),
         ("factvae", {"groups": (3,)}, r"whose sum is the 4 columns; got \(3,\)"),
         ("vae", {"latent_dim": 0}, "latent_dim must be a positive integer; got 0"),

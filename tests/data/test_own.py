@@ -110,8 +110,28 @@ def test_a_column_of_labels(tmp_path, cells, codes):
 
 
 def test_missing_values_are_kept_on_request(tmp_path):
-    data = load_own(table(tmp_path, "a,b\n1,\nnan,2\n"), missing=True)
-    assert data.x.isnan().tolist() == [[False, True], [True, False]]
+    data = load_own(table(tmp_path, "a,b\n1,\nnan,2\nNA,3\n"), missing=True)
+    assert data.x.isnan().tolist() == [[False, True], [True, False], [True, False]]
+
+
+def test_columns_are_left_out_and_the_others_keep_their_names(tmp_path):
+    path = table(tmp_path, "name,a,state,b\nx,1,ill,2\ny,3,well,4\n")
+    data = load_own(path, label="state", drop=["name"])
+    assert data.columns == ("a", "b") and data.x.tolist() == [[1, 2], [3, 4]]
+    assert data.select(data.labels == 1).columns == ("a", "b")
+    assert load_own(path, drop=["name", "state", "b"]).x.tolist() == [[1], [3]]
+    with pytest.raises(DataError, match=r"table\.csv has no column left"):
+        load_own(path, label="state", drop=["name", "a", "b"])
+
+
+def test_the_folder_where_one_stands_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(pictures(tmp_path / "scans", BYTES))
+    assert load_own(".").name == "scans"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans" / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "scans" / "deep")
+    with pytest.raises(DataError, match=r"^deep has no image"):
+        load_own(".")
 
 
 def test_a_folder_of_grey_images_passes_other_files_over(tmp_path):
@@ -170,8 +190,9 @@ def _of(array, **options):
     ("name", "content", "message"),
     [
         ("a.xlsx", "", "a.xlsx is of a kind that is not read; give a .npy, .npz, .csv or .tsv"),
-        ("a.npy", b"", "a.npy cannot be read"),
-        ("a.npy", b"nonsense", "a.npy holds Python objects|a.npy cannot be read"),
+        ("a.npy", b"", "a.npy is no .npy file, whatever its name"),
+        ("a.npy", b"1,2\n3,4\n", "a.npy is no .npy file, whatever its name"),
+        ("a.npz", b"1,2\n3,4\n", "a.npz is no .npz file, whatever its name"),
         ("a.npy", b"\x93NUMPY\x01", "a.npy cannot be read"),
         ("a.npz", b"PK\x03\x04 broken", "a.npz cannot be read"),
         ("a.npz", lambda p: np.savez(p, a=BYTES, b=BYTES), "the data under the name x; .* a, b"),
@@ -197,9 +218,17 @@ def _of(array, **options):
         (
             "a.csv",
             "a,b\n1,2\n3,x\n",
-            "column b of a.csv holds text \\('x' in row 3\\); leave it out",
+            "in a.csv, column b holds text \\('x' in row 3\\): leave columns out \\(drop\\), or",
         ),
-        ("a.csv", "a,b\n1,2\n3,\n", "1 of 2 rows, the first in datum 1, .* give missing=True"),
+        ("a.csv", "a,b\n1,2\n3,\n", r"in a.csv, there are empty cells in b \(1\), 25% of all: "),
+        (
+            "a.csv",
+            "a,b,c,d\n1,x,,y\n3,2,NA,\n",
+            r"column b holds text \('x' in row 2\); column d holds text \('y' in row 2\); "
+            r"there are empty cells in c \(2\), 50% of all: leave columns out \(drop\), name one "
+            r"of text as the class \(label\), fill the empty cells in, or keep them for a factVAE",
+        ),
+        ("a.csv", "a,a\n1,2\n3,4\n", "a.csv has two columns named 'a'; give each its own name"),
         ("a.csv", "a,b\n1,2\n3\n", "row 3 of a.csv has 1 cells, and the first 2"),
         ("a.csv", "a;b\n1;2\n3;4\n", "separated by ;, where , is expected"),
         ("a.csv", b"\xff\xfe\x00", "a.csv is no table of text"),
@@ -264,6 +293,12 @@ def test_arguments_that_do_not_fit(tmp_path):
         load_own(path, label="c")
     with pytest.raises(ValueError, match=r"label names a column of a table; a\.npy is none"):
         load_own(tmp_path / "a.npy", label="a")
+    with pytest.raises(ValueError, match=r"drop names a column of a table; a\.npy is none"):
+        load_own(tmp_path / "a.npy", drop=["a"])
+    with pytest.raises(ValueError, match="drop is 'c'; the columns are a, b"):
+        load_own(path, drop=["c"])
+    with pytest.raises(ValueError, match=r"drop must be a list of columns, such as \['a'\]"):
+        load_own(path, drop="a")
     with pytest.raises(ValueError, match="size must be a positive integer; got 0"):
         load_own(path, size=0)
     with pytest.raises(

@@ -17,6 +17,7 @@ import csv
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,20 @@ from vaelite.data.resize import to_uint8
 from vaelite.data.views import ENDINGS
 
 TABLES = {".csv": ",", ".tsv": "\t"}
+# What other programs write into a cell without a number; letters of either case.
+EMPTY = ("", "na", "n/a", "nan", "null", "none")
+KEEP = 'keep them for a factVAE (missing=True; in the template, MODEL = "factvae")'
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Table(Dataset):
+    """A table of numbers.
+
+    Attributes:
+        columns: the names of its D columns; their numbers, from 0, where it has no names.
+    """
+
+    columns: tuple[str, ...] = ()
 
 
 def load_own(
@@ -37,6 +52,7 @@ def load_own(
     size: int | None = None,
     *,
     label: str | None = None,
+    drop: Sequence[str] = (),
     missing: bool = False,
 ) -> Dataset:
     """Read data of your own.
@@ -50,32 +66,38 @@ def load_own(
             all images must have one size.
         label: the column of a table that holds the class, as text or a whole number; classes are
             counted from 0 in the order of their values, and an empty cell is -1, unknown.
-        missing: keep empty cells and NaN as NaN, for a model that takes missing groups
+        drop: columns of a table to leave out.
+        missing: keep empty cells, NA and NaN as NaN, for a model that takes missing groups
             (:mod:`vaelite.factvae`); by default they are refused.
 
     Returns:
         ``x`` is uint8 ``(N, H, W)`` or ``(N, 3, H, W)`` for images, else float32; ``labels`` are
-        integers, or None.
+        integers, or None.  A table is a :class:`Table`, which knows its columns' names.
 
     Raises:
-        ValueError: if ``size`` is not a positive integer or the data are no images, or ``label`` is
-            given where there is no table, or names no column.
+        ValueError: if ``size`` is not a positive integer or the data are no images, or ``label`` or
+            ``drop`` is given where there is no table, or names no column.
         DataError: if there is nothing at ``path``, or nothing of use: another kind of file, one
             that cannot be read, no or one datum, text among the numbers, NaN or infinite values,
-            Python objects, rows of different lengths, images of different sizes.
+            Python objects, rows of different lengths, images of different sizes.  What is wrong
+            with the columns of a table is said of all at once.
     """
-    path = Path(path).expanduser()
+    given, path = path, Path(os.path.abspath(Path(path).expanduser()))  # "." has a name, too
     if size is not None:
         size = check_count("size", size)
     kind = "folder" if path.is_dir() else path.suffix.lower()
     if not path.exists():
-        raise DataError(f"there is no file or folder {path}.")
-    if label is not None and kind not in TABLES:
-        raise ValueError(f"label names a column of a table; {path.name} is none.")
+        raise DataError(f"there is no file or folder {given}.")
+    for setting, value in {"label": label, "drop": drop or None}.items():
+        if value is not None and kind not in TABLES:
+            raise ValueError(f"{setting} names a column of a table; {path.name} is none.")
+    if isinstance(drop, str):
+        raise ValueError(f"drop must be a list of columns, such as [{drop!r}]; got {drop!r}.")
+    columns = None
     if kind == "folder":
         x, labels = _folder(path, size)
     elif kind in TABLES:
-        x, labels = _table(path, TABLES[kind], label)
+        x, labels, columns = _table(path, TABLES[kind], label, drop, missing)
     elif kind in (".npy", ".npz"):
         x, labels = _arrays(path)
     else:
@@ -88,14 +110,20 @@ def load_own(
         x = _resized(x, size)
     if labels is not None:
         labels = _checked_labels(labels, len(x), path.name)
-    name = path.resolve().stem
-    return Dataset(name, x, "real", f"Read from {path.resolve().name}.", labels=labels)
+    said = path.stem, x, "real", f"Read from {path.name}."
+    if columns is not None:
+        return Table(*said, labels=labels, columns=columns)
+    return Dataset(*said, labels=labels)
 
 
 # Arrays.
 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    kind = path.suffix.lower()
+    with path.open("rb") as file:
+        if not file.read(6).startswith(b"\x93NUMPY" if kind == ".npy" else b"PK"):
+            raise DataError(f"{path.name} is no {kind} file, whatever its name.")
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
@@ -127,7 +155,53 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 # Tables.
 
 
-def _table(path: Path, delimiter: str, label: str | None) -> tuple[np.ndarray, np.ndarray | None]:
+def _table(
+    path: Path, delimiter: str, label: str | None, drop: Sequence[str], missing: bool
+) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    names, body, first = _rows(path, delimiter)
+    for setting, wanted in {"label": [] if label is None else [label], "drop": drop}.items():
+        for column in wanted:
+            if column not in names:
+                raise ValueError(f"{setting} is {column!r}; the columns are {', '.join(names)}.")
+    cells = {name: [row[d].strip() for row in body] for d, name in enumerate(names)}
+    kept = [name for name in names if name not in (label, *drop)]
+    if not kept:
+        raise DataError(f"{path.name} has no column left.")
+    values = np.full((len(body), len(kept)), math.nan)
+    text, holes = [], {}
+    for d, name in enumerate(kept):
+        numbers = [_number(cell) for cell in cells[name]]
+        values[:, d] = [math.nan if number is None else number for number in numbers]
+        wrong = [
+            n
+            for n, number in enumerate(numbers)
+            if number is None and cells[name][n].casefold() not in EMPTY
+        ]
+        if wrong:
+            cell = cells[name][wrong[0]][:20]
+            text.append(f"column {name} holds text ({cell!r} in row {first + wrong[0]})")
+        elif count := int(np.isnan(values[:, d]).sum()):
+            holes[name] = count
+    if text or (holes and not missing):
+        problems = [*text]
+        if holes and not missing:
+            share = sum(holes.values()) / (len(body) * (len(kept) - len(text)))
+            problems.append(
+                f"there are empty cells in {', '.join(f'{n} ({c})' for n, c in holes.items())}, "
+                f"{share:.0%} of all"
+            )
+        advice = ["leave columns out (drop)"]
+        advice += ["name one of text as the class (label)"] if text and label is None else []
+        advice += ["fill the empty cells in", KEEP] if holes and not missing else []
+        *others, last = advice
+        advice = f"{', '.join(others)}, or {last}" if others else last
+        raise DataError(f"in {path.name}, {'; '.join(problems)}: {advice}.")
+    classes = None if label is None else _coded(cells[label])
+    return values, classes, tuple(kept)
+
+
+def _rows(path: Path, delimiter: str) -> tuple[list[str], list[list[str]], int]:
+    """Return the columns' names, the rows of data, and the line of the first of them."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [
@@ -150,25 +224,10 @@ def _table(path: Path, delimiter: str, label: str | None) -> tuple[np.ndarray, n
             )
     if header and not names[0]:
         body, names = [row[1:] for row in body], names[1:]
-    classes = None
-    if label is not None:
-        if label not in names:
-            raise ValueError(f"label is {label!r}; the columns are {', '.join(names)}.")
-        index = names.index(label)
-        classes = _coded([row[index].strip() for row in body])
-        body = [row[:index] + row[index + 1 :] for row in body]
-        names = names[:index] + names[index + 1 :]
-    values = np.empty((len(body), len(names)))
-    for n, row in enumerate(body):
-        for d, cell in enumerate(row):
-            number = math.nan if not cell.strip() else _number(cell)
-            if number is None:
-                raise DataError(
-                    f"column {names[d]} of {path.name} holds text ({cell.strip()[:20]!r} in row "
-                    f"{first + n}); leave it out, or name it as the label."
-                )
-            values[n, d] = number
-    return values, classes
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{path.name} has two columns named {twice!r}; give each its own name.")
+    return names, body, first
 
 
 def _number(cell: str) -> float | None:
@@ -295,7 +354,7 @@ def _checked(x: np.ndarray, name: str, missing: bool) -> Tensor:
         raise DataError(
             f"{name} has {what} in {rows.sum()} of {len(x)} rows, the first in datum "
             f"{rows.argmax()}, counted from 0; fill them in, leave them out"
-            + ("." if missing else ", or give missing=True.")
+            + ("." if missing else f", or {KEEP}.")
         )
     return torch.from_numpy(x)
 
