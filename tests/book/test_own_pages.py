@@ -36,6 +36,7 @@ RELIED_ON = {
     "op.65": HOLDS,
     "fv.35": HOLDS,
     "fv.59": SMALLER,
+    "fv.69": NOT,
     "fv.71": NOT,
     "fv.73": NOT,
     "one.89": HOLDS,
@@ -96,6 +97,10 @@ def test_every_line_of_the_decision_page_runs(capsys):
         "VAE",
     ]
     assert x.shape == (1797, 64) and torch.isfinite(namespace["score"])
+    assert 0 <= namespace["told"] <= 1
+    share = (namespace["task"] == 0).float().mean()
+    assert f"the largest task, here {share:.0%}".replace("%", " %") in DECIDE
+    assert [part.shape for part in namespace["filled"]] == [(1797, n) for n in (20, 20, 24)]
 
 
 def test_the_checks_that_the_decision_page_names_exist():
@@ -108,7 +113,41 @@ def test_the_checks_that_the_decision_page_names_exist():
     optimal.prior.normalize(samples=100, codes=torch.randn(50, 2))
     assert torch.isfinite(optimal.prior.log_constant)
     assert len(namespace["FactorialMixture"]([10], 8).used()[0]) == 10
-    assert namespace["VAE"].mlp(D, 8, 2, likelihood="gaussian").likelihood.log_var == 0
+    # Two kinds of labels and a free rest, in use after a few steps.
+    for words in ("([7, 5, 16], 4, labelled=2)", "the model has 12", "sample(16, {0: 3, 1: 2})"):
+        assert words in DECIDE
+    labels = torch.stack([torch.arange(len(x)) % 7, torch.arange(len(x)) % 5], 1)
+    mixture = namespace["FactorialMixtureVAE"].mlp(
+        D,
+        8,
+        12,
+        prior=namespace["FactorialMixture"]([7, 5, 16], 4, labelled=2),
+        dataset_size=len(x),
+        label_weight=50.0,
+    )
+    phases = [namespace["Phase"](2, before=namespace[name]) for name in ("pretrain", "seed")]
+    namespace["fit"](mixture, (x, labels), phases=phases, batch_size=64, progress=False)
+    assert mixture.sample(16, {0: 3, 1: 2}).shape == (16, D)
+
+
+@pytest.mark.parametrize(
+    "name", ["VAE", "BetaTCVAE", "CVAE", "OptimalPriorVAE", "CPVAE", "mixture"]
+)
+def test_every_model_takes_readings_as_the_decision_page_says(name):
+    (line,) = re.findall(r"`(likelihood=Gaussian.*?)`", DECIDE)
+    namespace = {}
+    exec(code_of(DECIDE)[0], namespace)
+    exec(f"D = 5; options = dict({line})", namespace)
+    first = {"CVAE": (2,), "OptimalPriorVAE": (2,), "CPVAE": (2,)}.get(name, ())
+    sizes = (5, 8, 4, 2) if name == "CPVAE" else (5, 8, 4)
+    options = namespace["options"]
+    if name in ("BetaTCVAE", "mixture"):
+        options["dataset_size"] = 9
+    if name == "mixture":
+        options["prior"] = namespace["FactorialMixture"]([3], 4)
+    kind = namespace["FactorialMixtureVAE" if name == "mixture" else name]
+    model = kind.mlp(*first, *sizes, **options)
+    assert model.likelihood.learned and model.likelihood.log_var.shape == (5,)
 
 
 def test_every_claim_of_the_decision_page_says_what_its_sentence_needs(recorded):
