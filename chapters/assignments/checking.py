@@ -107,9 +107,7 @@ def _explain(name, function, error):
     kind = type(error).__name__.replace("SystemExit", "exit()")
     text = (str(error).strip().splitlines() or [""])[0]
     if "on Tensor that requires grad" in text:  # torch says: detach, which would cut the graph
-        text = (
-            "a gradient is needed here, which NumPy does not know. Write this part in torch."
-        )
+        text = "a gradient is needed here, which NumPy does not know. Write this part in torch."
     where = f" in its line `{line}`" if line else ""
     return f"{name} raised {kind}{where}" + (f": {text}" if text else ".")
 
