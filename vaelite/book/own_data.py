@@ -417,7 +417,7 @@ def choose(
         x: ``(N, D)`` floats, standardised where they are no intensities; NaN only for the factVAE.
         labels: ``(N,)``: the population of each datum for the CPVAE, the task for the optimal
             prior and the CVAE, the class for the mixture, -1 where unknown.
-        latent_dim: number of latents; a CPVAE has half as many private ones beside them.
+        latent_dim: number of latents; a CPVAE has an eighth as many private ones beside them.
         hidden: width of the hidden layer.
         groups: sizes of the parts of a datum, in order, for the factVAE.
         seed: of the weights.
@@ -480,7 +480,7 @@ def _built(
     if name == "cvae":
         return CVAE.mlp(classes, columns, hidden, latents, **options)
     if name == "cpvae":
-        return CPVAE.mlp(classes, columns, hidden, latents, max(1, latents // 2), **options)
+        return CPVAE.mlp(classes, columns, hidden, latents, max(1, latents // 8), **options)
     likelihoods = ["bernoulli"] * len(groups) if intensity else None
     return FactVAE(groups, latents, (hidden,), likelihoods=likelihoods)
 
