@@ -43,17 +43,11 @@ LOOKS = 20  # at the likelihood, while a model is trained
 
 
 class Curve(NamedTuple):
-    """The likelihood while a model was trained, in nats a datum.
+    """The likelihood while a model was trained, in nats a datum; three arrays ``(T,)``."""
 
-    Attributes:
-        steps: ``(T,)`` of the looks, each a quarter later than the one before.
-        training: ``(T,)`` of up to 1,000 data that it was trained on.
-        stopping: ``(T,)`` of up to 1,000 that it was not.
-    """
-
-    steps: np.ndarray
-    training: np.ndarray
-    stopping: np.ndarray
+    steps: np.ndarray  # of the looks, each a quarter later than the one before
+    training: np.ndarray  # of up to 1,000 data that it was trained on
+    stopping: np.ndarray  # of up to 1,000 that it was not
 
     @property
     def best(self) -> int:
