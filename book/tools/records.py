@@ -54,14 +54,12 @@ def plan_table(family: str) -> str:
             (
                 ledger.row_link(claim.id),
                 finding.verdict,
-                f"{quantity['name']}: {finding.label}",
-                claims.words(claim.id).context(plan),
+                f"{quantity['name']}, {claims.words(claim.id).context(plan)}: {finding.label}",
                 finding.numbers(),
-                "planned" if plan.planned else "exploratory",
-                survives,
+                survives if plan.planned else "exploratory",
             )
         )
-    header = ("Claim", "Verdict", "What", "Where", "Mean [95 % interval]", "Kind", "Correction")
+    header = ("Claim", "Verdict", "What", "Mean [95 % interval]", "Correction")
     return ledger.stacked(rows, header)
 
 
@@ -76,17 +74,25 @@ def _reasons(family: str) -> str:
 
 def provenance(names: Iterable[str]) -> str:
     """Return the log of runs: models, seeds, hardware, time and commit of each stored result."""
-    rows = []
+    rows, used = [], {}
     for name in names:
         for level in profile.PROFILES:
             results = experiments.load_results(name, level)
             if results is None:
                 if level != "quick":  # a chapter computes these itself
-                    rows.append((name, level, NOT_RUN, "", "", "", "", ""))
+                    rows.append((name, level, NOT_RUN, "", "", "", ""))
                 continue
             rows.append((name, level, *_run(results)))
-    header = ("Experiment", "Profile", "Models", "Seeds", "Hardware", "Time", "Commit", "Versions")
-    return ledger.stacked(rows, header)
+            versions = ", ".join(
+                f"{package} {what}" for package, what in results["versions"].items()
+            )
+            used.setdefault(versions, []).append(f"`{name}`, {level}")
+    header = ("Experiment", "Profile", "Models", "Seeds", "Hardware", "Time", "Commit")
+    parts = [ledger.stacked(rows, header)]
+    for versions, runs in used.items():
+        whose = "" if len(used) == 1 else f" of {'; '.join(runs)}"
+        parts.append(f"**Versions**{whose}: {versions}.")
+    return "\n\n".join(parts)
 
 
 def _run(results: Results) -> tuple[object, ...]:
@@ -96,14 +102,12 @@ def _run(results: Results) -> tuple[object, ...]:
         for machine in results["hardware"]
     ]
     commits = [f"{name} ({count} models)" for name, count in results["commits"]["trials"].items()]
-    versions = ", ".join(f"{package} {number}" for package, number in results["versions"].items())
     return (
         len(results["trials"]),
         f"{len(seeds)}: {ranges(seeds)}",
         "; ".join(machines),
         str(timedelta(seconds=round(results["seconds"]))),
         ", ".join(commits),
-        versions,
     )
 
 
