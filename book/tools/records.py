@@ -49,17 +49,20 @@ def plan_table(family: str) -> str:
     for finding in comparison.findings(family):
         claim, plan = finding.claim, finding.claim.plan
         quantity = claims.words(claim.id).quantities[plan.quantity]
-        survives = {None: "", True: "survives", False: "does not survive"}[finding.survives]
+        survives = {
+            None: "" if plan.planned else ", exploratory",
+            True: ", survives the correction",
+            False: ", does not survive the correction",
+        }[finding.survives]
         rows.append(
             (
                 ledger.row_link(claim.id),
-                finding.verdict,
+                finding.verdict + survives,
                 f"{quantity['name']}, {claims.words(claim.id).context(plan)}: {finding.label}",
                 finding.numbers(),
-                survives if plan.planned else "exploratory",
             )
         )
-    header = ("Claim", "Verdict", "What", "Mean [95 % interval]", "Correction")
+    header = ("Claim", "Verdict", "What", "Mean [95 % interval]")
     return ledger.stacked(rows, header)
 
 
