@@ -70,6 +70,11 @@ def _output_problems(notebook: NotebookNode) -> list[str]:
             found.append(f"a picture of code cell {number} has no alternative text.")
         if len(set(alternatives)) > 1:
             found.append(f"code cell {number} shows several pictures; one a cell.")
+        if pictures and "nbval-check-output" in cell.metadata.get("tags", []):
+            found.append(
+                f"code cell {number} is compared with its output, but its picture's number is "
+                "written into that afterwards; show it in a cell of its own."
+            )
         for out in cell.outputs:
             if out.output_type == "error":
                 found.append(f"code cell {number} raised {out.ename}.")

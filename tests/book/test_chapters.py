@@ -8,6 +8,7 @@ import ledger
 import nbformat
 import notebooks
 import numpy as np
+import nbformat
 import pytest
 from notebooks import ROOT
 from PIL import Image
@@ -61,3 +62,14 @@ def test_no_notebook_is_missing_from_the_run(request):
         code = [c for c in notebooks.read_executed(source).cells if c.cell_type == "code"]
         found = sum(item.path == notebooks.twin(source) for item in cells)
         assert found == len(code), f"{source.stem}: {found} of {len(code)} cells are run"
+
+
+def test_a_picture_is_not_compared_with_its_output():
+    data, about = {"image/png": "...", "text/plain": "Figure."}, {"image/png": {"alt": "A line."}}
+    shown = nbformat.v4.new_output("display_data", data, metadata=about)
+    cell = nbformat.v4.new_code_cell("show()", outputs=[shown])
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    assert check._output_problems(notebook) == []
+    cell.metadata["tags"] = ["nbval-check-output"]
+    (problem,) = check._output_problems(notebook)
+    assert problem.startswith("code cell 1 is compared with its output, but its picture's number")
