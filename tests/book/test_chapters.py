@@ -8,7 +8,6 @@ import ledger
 import nbformat
 import notebooks
 import numpy as np
-import nbformat
 import pytest
 from notebooks import ROOT
 from PIL import Image
