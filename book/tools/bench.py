@@ -37,6 +37,7 @@ import torch
 from torch import nn
 
 from vaelite.batches import Unpaired
+from vaelite.convnets import DeepConvDecoder, DeepConvEncoder
 from vaelite.cpvae import CPVAE, class_log_likelihoods
 from vaelite.data import sprites
 from vaelite.factorial_mixture import FactorialMixture, FactorialMixtureVAE, seed
@@ -120,6 +121,8 @@ def ratios(device: torch.device, options: argparse.Namespace) -> None:
         ("fit_seeds / one by one, 4 of 256-64-10", "at most 1", "", small_seeds),
         ("fit_seeds / one by one, 4 of 784-512-10", "at most 1", "1.33 (two threads)", large_seeds),
         ("the same, stacked by at_once=4", "", "1.33 (two threads)", large_stack),
+        ("mixture of 64 / plain step, 784-512-10, batch 128", "at most 1.3", "", mixture_mlp),
+        ("the same, the paper's networks, batch 64", "at most 1.3", "", mixture_deep),
     ):
         found, note = measure(device, min(options.repeats, 5), clock or synchronised(device))
         print(f"| {what} | {aim} | {before} | {found:.2f}{note} |", flush=True)
@@ -289,6 +292,53 @@ def seeds(
 
     one, other = take_turns(repeats, took(together, clock), took(one_by_one, clock))
     return one / other, " (a stack)" if stacked[0] > 1 else " (one after the other)"
+
+
+def mixture_mlp(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
+    """The three steps of a factorial mixture, where encoding twice is most of what it adds."""
+    return mixture(
+        device,
+        repeats,
+        clock,
+        lambda kind, **options: kind.mlp(PIXELS, HIDDEN, LATENT, **options),
+        LATENT,
+        torch.rand(20 * BATCH, PIXELS, device=device),
+    )
+
+
+def mixture_deep(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
+    """The convolutions of the paper, its 64 latents and its batch."""
+    latents, shape = 64, (1, 28, 28)
+
+    def make(kind: type[VAE], **options) -> VAE:
+        encoder = GaussianEncoder(DeepConvEncoder(shape, 2 * latents))
+        options |= {"latent_dim": latents, "data_shape": shape}
+        return kind(encoder, DeepConvDecoder(latents, shape), **options)
+
+    images = torch.rand(5 * 64, *shape, device=device)
+    return mixture(device, repeats, clock, make, latents, images, batch=64)
+
+
+def mixture(
+    device: torch.device,
+    repeats: int,
+    clock: Clock,
+    make: Callable[..., VAE],
+    latents: int,
+    x: torch.Tensor,
+    batch: int = BATCH,
+) -> tuple[float, str]:
+    """A mixture of 64 components, and the same networks with the prior N(0, I)."""
+    prior = FactorialMixture([64], latents)
+    ours = make(FactorialMixtureVAE, prior=prior, dataset_size=len(x)).to(device)
+    seed(ours, x)
+
+    def train(model: VAE) -> Callable[[], float]:
+        options = {"steps": len(x) // batch, "batch_size": batch, **RUN}
+        return took(lambda: fit(model, x, **options), clock)
+
+    one, other = take_turns(2 * repeats, train(ours), train(make(VAE).to(device)))
+    return one / other, ""
 
 
 def show(what: str, unit: str, *cells: float | str | None) -> None:

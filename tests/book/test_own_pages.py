@@ -99,7 +99,7 @@ def test_every_line_of_the_decision_page_runs(capsys):
     assert x.shape == (1797, 64) and torch.isfinite(namespace["score"])
     assert 0 <= namespace["told"] <= 1
     share = (namespace["task"] == 0).float().mean()
-    assert f"the largest task, here {share:.0%}".replace("%", " %") in DECIDE
+    assert f"the largest, here {share:.0%}".replace("%", " %") in DECIDE
     assert [part.shape for part in namespace["filled"]] == [(1797, n) for n in (20, 20, 24)]
 
 
