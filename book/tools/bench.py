@@ -31,6 +31,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -114,13 +115,23 @@ def ratios(device: torch.device, options: argparse.Namespace) -> None:
     for what, aim, before, measure in (
         ("fit / a bare loop, 784-512-10, batch 128", "at most 1.05", "1.06", loop),
         ("ISA-VAE's step, normaliser once / at each step", "at most 0.91", "1", normalizer),
-        ("compiled / plain step, VAE 256-64-10", "at most 0.80", "", compiled_vae),
-        ("compiled / plain step, ISA-VAE 256-64-10", "at most 0.65", "", compiled_isa),
-        ("compiled / plain step of 8 stacked, ISA-VAE", "", "", compiled_stack),
+        (
+            "compiled / plain step, VAE 256-64-10",
+            "at most 0.80",
+            "",
+            partial(compiled, runs=1, prior=False),
+        ),
+        ("compiled / plain step, ISA-VAE 256-64-10", "at most 0.65", "", partial(compiled, runs=1)),
+        ("compiled / plain step of 8 stacked, ISA-VAE", "", "", partial(compiled, runs=8)),
         (f"likelihood, {SAMPLES} samples / its decoder", "at most 1.3", "1.64", decoder),
-        ("fit_seeds / one by one, 4 of 256-64-10", "at most 1", "", small_seeds),
-        ("fit_seeds / one by one, 4 of 784-512-10", "at most 1", "1.33 (two threads)", large_seeds),
-        ("the same, stacked by at_once=4", "", "1.33 (two threads)", large_stack),
+        (
+            "fit_seeds / one by one, 4 of 256-64-10",
+            "at most 1",
+            "",
+            partial(seeds, sizes=(256, 64)),
+        ),
+        ("fit_seeds / one by one, 4 of 784-512-10", "at most 1", "1.33 (two threads)", seeds),
+        ("the same, stacked by at_once=4", "", "1.33 (two threads)", partial(seeds, at_once=4)),
         ("mixture of 64 / plain step, 784-512-10, batch 128", "at most 1.3", "", mixture_mlp),
         ("the same, the paper's networks, batch 64", "at most 1.3", "", mixture_deep),
     ):
@@ -196,23 +207,8 @@ def normalizer(device: torch.device, repeats: int, clock: Clock) -> tuple[float,
     return one / other, ""
 
 
-def compiled_vae(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
-    """A plain VAE's step."""
-    return compiled(device, repeats, clock, 1, prior=False)
-
-
-def compiled_isa(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
-    """An ISA-VAE's step."""
-    return compiled(device, repeats, clock, 1, prior=True)
-
-
-def compiled_stack(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
-    """The step of eight ISA-VAEs."""
-    return compiled(device, repeats, clock, 8, prior=True)
-
-
 def compiled(
-    device: torch.device, repeats: int, clock: Clock, runs: int, prior: bool
+    device: torch.device, repeats: int, clock: Clock, runs: int, prior: bool = True
 ) -> tuple[float, str]:
     """Steps as machine code and as they are, and the seconds before the first."""
     x, steps, edge = torch.rand(2000, 256, device=device), 350, 50
@@ -258,23 +254,12 @@ def decoder(device: torch.device, repeats: int, clock: Clock) -> tuple[float, st
     return one / other, ""
 
 
-def small_seeds(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
-    """Small networks, which are stacked."""
-    return seeds(device, repeats, clock, (256, 64), None)
-
-
-def large_seeds(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
-    """Larger ones, which on a CPU are not."""
-    return seeds(device, repeats, clock, (PIXELS, HIDDEN), None)
-
-
-def large_stack(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
-    """Larger ones, stacked whatever it costs."""
-    return seeds(device, repeats, clock, (PIXELS, HIDDEN), 4)
-
-
 def seeds(
-    device: torch.device, repeats: int, clock: Clock, sizes: tuple[int, int], at_once: int | None
+    device: torch.device,
+    repeats: int,
+    clock: Clock,
+    sizes: tuple[int, int] = (PIXELS, HIDDEN),
+    at_once: int | None = None,
 ) -> tuple[float, str]:
     """Four runs by one call, and by four."""
     x = torch.rand(2000, sizes[0], device=device)
