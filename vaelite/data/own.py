@@ -180,11 +180,11 @@ def _table(
         if wrong:
             cell = cells[name][wrong[0]][:20]
             text.append(f"column {name} holds text ({cell!r} in row {first + wrong[0]})")
-        elif count := int(np.isnan(values[:, d]).sum()):
+        elif not missing and (count := int(np.isnan(values[:, d]).sum())):
             holes[name] = count
-    if text or (holes and not missing):
+    if text or holes:
         problems = [*text]
-        if holes and not missing:
+        if holes:
             share = sum(holes.values()) / (len(body) * (len(kept) - len(text)))
             problems.append(
                 f"there are empty cells in {', '.join(f'{n} ({c})' for n, c in holes.items())}, "
@@ -192,7 +192,7 @@ def _table(
             )
         advice = ["leave columns out (drop)"]
         advice += ["name one of text as the class (label)"] if text and label is None else []
-        advice += ["fill the empty cells in", KEEP] if holes and not missing else []
+        advice += ["fill the empty cells in", KEEP] if holes else []
         *others, last = advice
         advice = f"{', '.join(others)}, or {last}" if others else last
         raise DataError(f"in {path.name}, {'; '.join(problems)}: {advice}.")
