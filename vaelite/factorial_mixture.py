@@ -79,10 +79,28 @@ DEFAULT = Hyperprior()
 class Expected(NamedTuple):
     """What eq. 5 and 6 need of q(xi), in double precision."""
 
-    centre: Tensor  # (K, D)
-    precision: Tensor  # (K, D)
-    constant: Tensor  # (K,), what eq. 6 has beside the distance
+    natural: Tensor  # (K, 2 D), E[alpha mu] and -E[alpha] / 2, the factors of z and its square
+    constant: Tensor  # (K,), what eq. 6 has beside them
     log_weights: Tensor  # (K,), E ln pi
+
+
+def _moments(mean: Tensor, var: Tensor) -> Tensor:
+    """Return the means of z and of its square under q(z|x), ``(B, 2 D)``, in double precision."""
+    mean = mean.double()
+    return torch.cat([mean, mean.square() + var], -1)
+
+
+def _natural(mean: Tensor, precision: Tensor, constant: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a normal's factors of z and its square, and the constant beside them, summed over D.
+
+    Args:
+        mean: ``(K, D)``.
+        precision: ``(K, D)``.
+        constant: ``(K, D)``, what the log density has beside the weighted distance.
+    """
+    weighted = precision * mean
+    natural = torch.cat([weighted, -0.5 * precision], -1)
+    return natural, (constant - 0.5 * weighted * mean).sum(-1)
 
 
 class Factor(nn.Module):
@@ -121,20 +139,17 @@ class Factor(nn.Module):
             = \tfrac12 \sum_d \Big( \psi(a_{kd}) - \ln b_{kd} - \ln 2\pi - \frac1{s_{kd}}
             - \frac{a_{kd}}{b_{kd}} \big( (\mu_d - m_{kd})^2 + \sigma_d^2 \big) \Big)
 
-        The square is expanded, so that two matrix products, B x D by D x K, are all there is: no
-        tensor of B x K x D.  Large numbers cancel in it where a / b is large; hence the double
-        precision.
+        The square is expanded, so that a matrix product for z and one for its square, B x D by
+        D x K, are all there is (taken side by side): no tensor of B x K x D.  Large numbers cancel
+        in it where a / b is large; hence the double precision.
 
         Args:
             mean: ``(B, D)`` of q(z|x), this factor's part.
             var: ``(B, D)``, the variances.
             expected: what :meth:`expected` returns, if it is at hand.
         """
-        centre, precision, constant, _ = expected or self.expected()
-        mean, var = mean.double(), var.double()
-        weighted = precision * centre
-        constant = constant - 0.5 * (weighted * centre).sum(-1)
-        return constant - 0.5 * (mean.square() + var) @ precision.mT + mean @ weighted.mT
+        natural, constant, _ = expected or self.expected()
+        return torch.addmm(constant, _moments(mean, var), natural.mT)
 
 
 class ConjugateFactor(Factor):
@@ -174,10 +189,9 @@ class ConjugateFactor(Factor):
     def expected(self) -> Expected:
         """See :class:`Expected`."""
         q, c = self.posterior(), self.c.double()
-        log_precision = torch.digamma(q.a) - q.b.log()
-        constant = 0.5 * (log_precision - gaussian.LOG_TWO_PI - 1 / q.s).sum(-1)
+        constant = 0.5 * (torch.digamma(q.a) - q.b.log() - gaussian.LOG_TWO_PI - 1 / q.s)
         log_weights = torch.digamma(c) - torch.digamma(c.sum())
-        return Expected(q.m, q.a / q.b, constant, log_weights)
+        return Expected(*_natural(q.m, q.a / q.b, constant), log_weights)
 
     def kl_components(self) -> Tensor:
         """Return line (4d): KL(q || p) of the Normal-Gammas, summed over components; a scalar."""
@@ -215,26 +229,22 @@ class ConjugateFactor(Factor):
             scale: N / B.
             rho: from 0 to 1.
         """
-        gamma, mean, var = responsibilities.double(), mean.double(), var.double()
+        gamma = scale * responsibilities.double()
         m0, s0, a0, b0, c0 = self.hyperprior
         m, s, a, b = (getattr(self, name).double() for name in "msab")
-        counts = scale * gamma.sum(0)  # (K,)
+        counts = gamma.sum(0)  # (K,)
         rows = counts.unsqueeze(-1)
-        first = scale * gamma.mT @ mean  # (K, D)
-        second = scale * gamma.mT @ (mean.square() + var)
-
-        def moved(old: Tensor, target: Tensor) -> Tensor:
-            return (1 - rho) * old + rho * target
-
+        first, second = (gamma.mT @ _moments(mean, var)).chunk(2, -1)  # (K, D)
         # Eq. 12's natural parameters, in turn lambda_1 + 1/2, -lambda_2, lambda_3, -2 lambda_4.
-        a = moved(a, a0 + 0.5 * rows)
-        energy = moved(b + 0.5 * s * m.square(), b0 + 0.5 * s0 * m0**2 + 0.5 * second)
-        product = moved(s * m, s0 * m0 + first)
-        s = moved(s, s0 + rows)
+        product = s * m
+        a = a.lerp(0.5 * rows + a0, rho)
+        energy = (b + 0.5 * product * m).lerp(0.5 * second + (b0 + 0.5 * s0 * m0**2), rho)
+        product = product.lerp(first + s0 * m0, rho)
+        s = s.lerp(rows + s0, rho)
         m = product / s
         for name, value in zip("msab", (m, s, a, energy - 0.5 * product * m), strict=True):
             self._put(name, value)
-        self._put("c", moved(self.c, c0 + counts))
+        self._put("c", self.c.double().lerp(counts + c0, rho))
 
     def seed(self, mean: Tensor, var: Tensor, responsibilities: Tensor, scale: float) -> None:
         """Set q(xi) to its optimum given these: a natural step of length one."""
@@ -351,9 +361,10 @@ class PointFactor(Factor):
     def expected(self) -> Expected:
         """See :class:`Expected`."""
         log_var = self.log_var.double()
-        constant = -0.5 * (log_var + gaussian.LOG_TWO_PI).sum(-1)
+        constant = -0.5 * (log_var + gaussian.LOG_TWO_PI)
         log_weights = self.logits.double().log_softmax(-1)
-        return Expected(self.mean.double(), (-log_var).exp(), constant, log_weights)
+        natural = _natural(self.mean.double(), (-log_var).exp(), constant)
+        return Expected(*natural, log_weights)
 
     def kl_components(self) -> Tensor:
         """Return zero: a number has no posterior."""
@@ -477,11 +488,19 @@ class FactorialPrior(Prior):
         """
         _check_pair(mean, var, "var")
         expected = expected or self.expected()
-        pairs = zip(self._log_likelihoods(mean, var, expected), expected, strict=True)
-        free = [(like + own.log_weights).softmax(-1).to(mean.dtype) for like, own in pairs]
-        return self._clamped(free, labels)
+        likelihoods = self._log_likelihoods(mean, var, expected)
+        return self._clamped(self._log_joint(likelihoods, expected), labels, mean.dtype)
 
-    def _clamped(self, free: list[Tensor], labels: Tensor | None) -> list[Tensor]:
+    @staticmethod
+    def _log_joint(likelihoods: list[Tensor], expected: Sequence[Expected]) -> list[Tensor]:
+        """Return the logarithm of eq. 5's unnormalised responsibilities, I times ``(B, K_i)``."""
+        return [like + own.log_weights for like, own in zip(likelihoods, expected, strict=True)]
+
+    @staticmethod
+    def _clamped(
+        log_joint: list[Tensor], labels: Tensor | None, dtype: torch.dtype
+    ) -> list[Tensor]:
+        free = [joint.softmax(-1).to(dtype) for joint in log_joint]
         if labels is None:
             return free
         clamped = list(free)
@@ -562,17 +581,14 @@ class FactorialPrior(Prior):
         """
         expected = expected or self.expected()
         likelihoods = self._log_likelihoods(mean, log_var.exp(), expected)
-        pairs = zip(likelihoods, expected, strict=True)
-        log_gammas = [
-            (like + own.log_weights).log_softmax(-1).to(mean.dtype) for like, own in pairs
-        ]
-        gammas = self._clamped([log_gamma.detach().exp() for log_gamma in log_gammas], labels)
+        log_joint = self._log_joint(likelihoods, expected)
+        gammas = self._clamped([joint.detach() for joint in log_joint], labels, mean.dtype)
         errors = mean.new_zeros(len(mean), 0)
         if labels is not None:
             # A label's responsibilities are one and zeros.
-            columns = range(labels.shape[-1])
-            errors = torch.stack([-(gammas[i] * log_gammas[i]).sum(-1) for i in columns], -1)
-            errors = torch.where(labels >= 0, errors, 0.0)
+            pairs = zip(gammas, log_joint[: labels.shape[-1]], strict=False)
+            errors = [-(gamma * joint.log_softmax(-1)).sum(-1) for gamma, joint in pairs]
+            errors = torch.where(labels >= 0, torch.stack(errors, -1).to(mean.dtype), 0.0)
         return LocalTerms(
             self._kl_z(likelihoods, log_var, gammas), self._kl_r(expected, gammas), errors
         )
@@ -1001,7 +1017,8 @@ class FactorialMixtureVAE(VAE):
             "kl_components": self.prior.kl_components().sum() / self.dataset_size,
             "kl_weights": self.prior.kl_weights().sum() / self.dataset_size,
         }
-        loss = sum(parts.values()) + (self.beta - 1) * parts["kl_z"]
+        rest = parts["kl_r"] + parts["kl_components"] + parts["kl_weights"]
+        loss = reconstruction + self.beta * parts["kl_z"] + rest
         if self.prior.labelled:
             parts["cross_entropy"] = terms.cross_entropy.sum(-1).mean()
             loss = loss + self.label_weight * parts["cross_entropy"]

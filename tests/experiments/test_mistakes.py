@@ -680,7 +680,7 @@ CODE |= {
             FACTOR,
             "natural_step",
             "m = product / s",
-            "m = moved(m, (s0 * m0 + first) / (s0 + rows))",
+            "m = m.lerp((s0 * m0 + first) / (s0 + rows), rho)",
         ),
     ),
     "factorial mixture: a minibatch is not scaled to all data": (
@@ -689,15 +689,20 @@ CODE |= {
     ),
     "factorial mixture: the statistics forget the encoder's variance": (
         ASCENT,
-        edited(FACTOR, "natural_step", "(mean.square() + var)", "mean.square()"),
+        edited(
+            FACTOR,
+            "natural_step",
+            "_moments(mean, var)",
+            "_moments(mean, torch.zeros_like(var))",
+        ),
     ),
     "factorial mixture: eq. 6 forgets the encoder's variance": (
         SAMPLED_SIX,
         edited(
             factorial_mixture.Factor,
             "expected_log_likelihood",
-            "(mean.square() + var)",
-            "mean.square()",
+            "_moments(mean, var)",
+            "_moments(mean, torch.zeros_like(var))",
         ),
     ),
     "factorial mixture: eq. 6 forgets 1 / s": (
@@ -761,7 +766,7 @@ CODE |= {
     ),
     "factorial mixture: the term of labels counts data without one": (
         mixture("test_the_term_of_labels_is_the_cross_entropy_of_free_responsibilities", None),
-        edited(PRODUCT, "local_terms", "torch.where(labels >= 0, errors, 0.0)", "errors"),
+        edited(PRODUCT, "local_terms", "torch.where(labels >= 0, ", "torch.where(labels >= -1, "),
     ),
     "factorial mixture: the third step takes the encodings of the second": (
         mixture("test_the_third_step_takes_the_moved_encoders_responsibilities", True, None),
