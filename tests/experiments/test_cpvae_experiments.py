@@ -207,3 +207,16 @@ def test_layers_of_a_cpvae_add_up_to_its_picture():
     x = torch.rand(5, 64)
     shared, private = grassy.layers_of(model, x, 1)
     torch.testing.assert_close(shared + private, model.reconstruct(x, 1))
+
+
+@pytest.mark.parametrize("at", [2, 4, 5, 10])  # in the first phases, and at ends of phases
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("cpvae_flowers", "vae"), ("cpvae_flowers", "cpvae frozen"), ("cpvae_flowers_again", "cpvae")],
+)
+def test_learning_flowers_that_was_interrupted_within_a_trial_goes_on(
+    name, method, at, stopped_trial, tmp_path
+):
+    whole, resumed = stopped_trial(name, FLOWERS, {"method": method, "seed": 3}, at, steps=10)
+    assert resumed == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]  # the caller deletes it

@@ -165,3 +165,20 @@ def test_a_code_without_its_task_is_not_told_and_one_that_repeats_it_is():
 def test_an_unknown_method_is_refused():
     with pytest.raises(ValueError, match="there is no method 'vea'"):
         usps_mnist.make_model({"method": "vea", "seed": 0}, DIGITS)
+
+
+@pytest.mark.parametrize("at", [2, 3, 4])  # in the first phase, at its end, and at the very end
+@pytest.mark.parametrize(
+    ("name", "settings", "method"),
+    [
+        ("optimal_prior_usps_mnist", DIGITS, "vae"),
+        ("optimal_prior_usps_mnist", DIGITS, "proposed 3"),
+        ("optimal_prior_faces", FACES, "cvae vamp"),
+    ],
+    ids=["vae", "proposed", "vamp"],
+)
+def test_training_that_was_interrupted_within_a_trial_goes_on(
+    name, settings, method, at, stopped_trial
+):
+    whole, resumed = stopped_trial(name, settings, {"method": method, "seed": 3}, at, steps=4)
+    assert resumed == whole

@@ -27,6 +27,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,18 +149,22 @@ def _equal_width(sizes: tuple) -> int:
 def train(
     group: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], checkpoint: Any = None
 ) -> tuple[list[nn.Module], list[History]]:
-    """Teach a trial's model all tasks; what it can after each phase is kept in its buffers."""
-    found = [_teach(trial, settings) for trial in group]
-    return [model for model, _ in found], [history for _, history in found]
+    """Teach a trial's model all tasks; what it can after each phase is kept in its buffers.
 
-
-def _teach(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[nn.Module, History]:
+    Each phase is saved to a file of its own.  A resumed trial goes through all of them again, and
+    takes a finished phase's model from its file.
+    """
+    (trial,) = group
     with seeded(trial["seed"]):
         model = make_model(trial, settings).to(device())
     images = [flowers("train", settings, task) for task in range(TASKS)]
     later = settings["steps"] // 5
+    files = [
+        checkpoint and Path(checkpoint).with_suffix(f".{task}.checkpoint")
+        for task in range(2, TASKS)
+    ]
     histories, errors, refreshed = [], [], []
-    for task in range(1, TASKS):
+    for task, file in enumerate([checkpoint, *files], start=1):
         first = task == 1
         history = fit(
             *_lesson(model, trial["method"], images, task),
@@ -168,6 +173,8 @@ def _teach(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[nn.Mo
             lr=settings["lr"][0 if first else 1],
             seed=trial["seed"],
             progress=False,
+            checkpoint=file,
+            resume=file is not None,
         )
         histories.append(history)
         errors.append(errors_of(model, settings))
@@ -178,7 +185,9 @@ def _teach(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[nn.Mo
     steps = [end + history.steps for end, history in zip(ends, histories, strict=False)]
     loss = np.concatenate([history["loss"] for history in histories])
     seconds = sum(history.seconds for history in histories)
-    return model, History(np.concatenate(steps), {"loss": loss}, seconds)
+    for file in filter(None, files):  # the first is the caller's
+        file.unlink(missing_ok=True)
+    return [model], [History(np.concatenate(steps), {"loss": loss}, seconds)]
 
 
 def _lesson(

@@ -195,37 +195,33 @@ def balanced_rows(task: Tensor) -> Tensor:
 
 
 def train(
-    group: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], data: Tasks
+    trial: Mapping[str, Any], settings: Mapping[str, Any], data: Tasks, checkpoint: Any = None
 ) -> tuple[list[nn.Module], list[History]]:
-    """Train the models of trials of one seed, one after the other, and keep their best weights."""
-    models, histories = [], []
-    for trial in group:
-        with seeded(trial["seed"]):
-            model = make_model(trial["method"], data, settings)
-        best = Best(data, trial["seed"])
-        every, steps = settings["check_every"], settings["steps"]
-        chosen = training_data(trial["method"], data)
-        rows = len(chosen[0] if isinstance(chosen, tuple) else chosen)
-        histories.append(
-            fit(
-                model,
-                chosen,
-                phases=[
-                    Phase(min(every, steps - start), before=best.look)
-                    for start in range(0, steps, every)
-                ],
-                batch_size=min(settings["batch_size"], rows),
-                lr=settings["lr"],
-                seed=trial["seed"],
-                progress=False,
-            )
-        )
-        best.look(model)
-        models.append(best.restore(model))
-    return models, histories
+    """Train the model of a trial, and keep its best weights."""
+    with seeded(trial["seed"]):
+        model = make_model(trial["method"], data, settings)
+    model.best = best = Best(data, trial["seed"])  # a part: checkpoints hold what it remembers
+    every, steps = settings["check_every"], settings["steps"]
+    chosen = training_data(trial["method"], data)
+    rows = len(chosen[0] if isinstance(chosen, tuple) else chosen)
+    history = fit(
+        model,
+        chosen,
+        phases=[
+            Phase(min(every, steps - start), before=best.look) for start in range(0, steps, every)
+        ],
+        batch_size=min(settings["batch_size"], rows),
+        lr=settings["lr"],
+        seed=trial["seed"],
+        progress=False,
+        checkpoint=checkpoint,
+        resume=checkpoint is not None,
+    )
+    best.look(model)
+    return [best.restore(model)], [history]
 
 
-class Best:
+class Best(nn.Module):
     """Keeps the weights with the best bound on the targets' validation data.
 
     Args:
@@ -234,23 +230,32 @@ class Best:
     """
 
     def __init__(self, data: Tasks, seed: int) -> None:
+        super().__init__()
         self.parts = [data.valid.only(k) for k in data.targets]
         self.seed = seed
-        self.bounds: list[float] = []
-        self.state: dict[str, Any] = {}
+        self._bounds: list[float] = []
+        self._state: dict[str, Any] = {}
 
     def look(self, model: nn.Module, data: Any = None) -> None:
         """Compute the bound, and keep the weights if it is the best so far."""
         bounds = [bound(model, part, self.seed) for part in self.parts]
-        self.bounds.append(sum(bounds) / len(bounds))
-        if self.bounds[-1] == max(self.bounds):
-            self.state = copy.deepcopy(model.state_dict())
+        self._bounds.append(sum(bounds) / len(bounds))
+        if self._bounds[-1] == max(self._bounds):
+            self._state = copy.deepcopy(model.state_dict())
 
     def restore(self, model: nn.Module) -> nn.Module:
         """Load the best weights; the bounds stay in a buffer."""
-        model.load_state_dict(self.state)
-        model.register_buffer("bounds", torch.tensor(self.bounds))
+        model.load_state_dict(self._state)
+        model.register_buffer("bounds", torch.tensor(self._bounds))
         return model
+
+    def memory(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the looks so far."""
+        return {"bounds": self._bounds, "state": self._state}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Take it back, so that a resumed run goes on as it was."""
+        self._bounds, self._state = memory["bounds"], memory["state"]
 
 
 @torch.no_grad()

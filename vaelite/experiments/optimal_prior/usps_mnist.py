@@ -103,7 +103,8 @@ def train(
     group: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], checkpoint: Any = None
 ) -> tuple[list[nn.Module], list[History]]:
     """Train the model of a trial."""
-    return common.train(group, settings, dataset(group[0]["seed"], settings))
+    (trial,) = group
+    return common.train(trial, settings, dataset(trial["seed"], settings), checkpoint)
 
 
 def measure(
