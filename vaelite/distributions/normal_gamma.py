@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints, register_kl
+from torch.distributions import Distribution, Gamma, constraints, register_kl
 
 _TWO_PI = 2 * math.pi
 
@@ -178,9 +178,7 @@ class NormalGamma(Distribution):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw the precision, then the mean; ``(*sample_shape, *batch_shape, 2)``."""
-        shape = torch.Size(sample_shape) + self.batch_shape
-        alpha = torch._standard_gamma(self.a.expand(shape)) / self.b
-        alpha = alpha.clamp(min=torch.finfo(alpha.dtype).tiny)  # small shapes underflow
+        alpha = Gamma(self.a, self.b, validate_args=False).rsample(sample_shape)
         mu = self.m + torch.randn_like(alpha) / (self.s * alpha).sqrt()
         return torch.stack([mu, alpha], -1)
 
