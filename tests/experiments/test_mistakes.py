@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import textwrap
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -620,7 +621,13 @@ CODE |= {
     ),
     "optimal prior: validation data stop the training of the source": (
         measured("test_the_stop_looks_at_the_targets_alone"),
-        edited(tasks.Best, "__init__", "for k in data.targets", "for k in range(data.count)"),
+        wrapped(
+            tasks.Best,
+            "__init__",
+            lambda init: (
+                lambda self, data, seed: init(self, replace(data, targets=range(data.count)), seed)
+            ),
+        ),
     ),
     "optimal prior: the target's test data are trained on": (
         measured("test_no_datum_is_in_two_parts"),
