@@ -41,33 +41,6 @@ def test_a_climb_is_drawn_up_to_its_step():
     assert "2 components" in scene.text
 
 
-def test_two_metrics_differ_by_the_noise():
-    figure = bias_figures.two_metrics(W, NOISE)
-    raw, scaled = (ax.lines[0].get_xydata()[1] for ax in figure.axes)
-    np.testing.assert_allclose(raw, W[:, 0])
-    np.testing.assert_allclose(scaled, W[:, 0] / np.sqrt(NOISE))
-
-
-def test_each_upright_gaussian_is_best_for_its_divergence():
-    P = np.array([[2.0, 1.1], [1.1, 1.5]])
-    figure = bias_figures.two_projections(P)
-    _, inside, outside = (
-        np.diag([patch.width, patch.height]) / 4 for patch in figure.axes[0].patches
-    )
-    exact = torch.distributions.MultivariateNormal(
-        torch.zeros(2).double(), precision_matrix=torch.as_tensor(P)
-    )
-
-    def upright(deviations):
-        scales = torch.as_tensor(np.diag(deviations))
-        return torch.distributions.MultivariateNormal(torch.zeros(2).double(), scale_tril=scales)
-
-    for best, order in ((inside, lambda q: (q, exact)), (outside, lambda q: (exact, q))):
-        here = kl_divergence(*order(upright(np.diag(best))))
-        for wider in (np.diag([1.05, 1]), np.diag([0.95, 1]), np.diag([1, 1.05])):
-            assert kl_divergence(*order(upright(np.diag(best @ wider)))) > here
-
-
 def test_the_gap_of_a_factor_is_written_beside_its_row():
     tables = {"by hand": np.array([[1, 0.311], [0, 0.311]]), "turned": np.full((2, 2), 0.5)}
     figure = disentangle_figures.informations(tables)

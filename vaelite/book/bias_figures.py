@@ -60,28 +60,6 @@ def contours(W: np.ndarray, noise_var: np.ndarray, beta: float = 1.0) -> list[Cu
     ]
 
 
-def two_projections(precision: np.ndarray) -> Figure:
-    """Draw a Gaussian and the two factorised ones that are closest to it.
-
-    Args:
-        precision: ``(2, 2)`` of the Gaussian, whose mean is zero.
-    """
-    covariance = np.linalg.inv(precision)
-    fig, ax = figures.subplots(height=2.5)
-    looks = (
-        (covariance, "posterior $p$", {"color": figures.BLUE}),
-        (np.diag(1 / np.diag(precision)), "best in KL(q‖p)", {"color": figures.ORANGE, "ls": "--"}),
-        (np.diag(np.diag(covariance)), "best in KL(p‖q)", {"color": figures.GREY, "ls": ":"}),
-    )
-    for shape, name, look in looks:
-        figures.covariance_ellipse(ax, np.zeros(2), shape, lw=2, label=name, **look)
-    reach = 2.3 * np.sqrt(covariance.diagonal().max())
-    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-    ax.set(xlabel="$z_1$", ylabel="$z_2$")
-    fig.legend(loc="outside right center", fontsize=10)
-    return fig
-
-
 def lost_by_angle(angles: np.ndarray, losses: Mapping[str, np.ndarray]) -> Figure:
     """Draw what a factorised q loses against the angle between two columns, one line a noise."""
     fig, ax = figures.subplots(height=2.5)
@@ -93,40 +71,25 @@ def lost_by_angle(angles: np.ndarray, losses: Mapping[str, np.ndarray]) -> Figur
     return fig
 
 
-def quadrature(nodes: np.ndarray, weights: np.ndarray, log_prior: np.ndarray) -> Figure:
-    """Draw the points at which a Gaussian average is taken, and their weights.
-
-    Args:
-        nodes: ``(J,)``.
-        weights: ``(J,)``, which add up to one.
-        log_prior: ``(2, M)``, places and the logarithm of the prior there.
-    """
-    fig, (above, below) = figures.subplots(2, 1, height=1.3, sharex=True)
-    above.plot(log_prior[0], -log_prior[1], color=figures.GREY)
-    at_nodes = np.interp(nodes, log_prior[0], -log_prior[1])
-    above.plot(nodes, at_nodes, "o", color=figures.ORANGE, ms=5)
-    above.set(ylabel="$-\\log p(z)$", xlim=(log_prior[0, 0], log_prior[0, -1]))
-    below.vlines(nodes, 0, weights, color=figures.ORANGE, lw=3)
-    below.set(ylabel="weight", xlabel="$z$", ylim=(0, None))
-    return fig
-
-
 def shares(outcomes: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Figure:
     """Draw shares of fits with their intervals.
 
     Args:
         outcomes: by outcome and by setting, mean, lower and upper end, from 0 to 1.
     """
-    fig, ax = figures.subplots(height=2.9)
-    looks = (("o", figures.BLUE), ("s", figures.ORANGE), ("D", figures.GREY))
+    fig, ax = figures.subplots(height=2.6)
+    looks = (
+        {"marker": "o", "color": figures.BLACK},
+        {"marker": "s", "color": figures.YELLOW},
+        {"marker": "D", "color": figures.YELLOW, "markerfacecolor": "none"},
+    )
     for row, settings in enumerate(outcomes.values()):
         for k, (name, (mean, low, high)) in enumerate(settings.items()):
-            marker, colour = looks[k]
             place = row + 0.22 * (k - 1)
             ends = 100 * np.array([low, high])
-            ax.plot(ends, [place, place], color=colour, lw=2)
+            ax.plot(ends, [place, place], color=looks[k]["color"], lw=2)
             label = name if row == 0 else None
-            ax.plot(100 * mean, place, marker, color=colour, label=label)
+            ax.plot(100 * mean, place, ls="none", label=label, **looks[k])
     ax.set(xlabel="per cent of the fits, with 95 % intervals", xlim=(-2, 102))
     ax.set_yticks(range(len(outcomes)), outcomes, fontsize=10)
     ax.invert_yaxis()
@@ -196,7 +159,7 @@ def climb_panels(
 
 def shrinking(betas: np.ndarray, fitted: np.ndarray, smooth: np.ndarray, law: np.ndarray) -> Figure:
     """Draw column lengths against beta: the law ``(M, 2)`` as lines, fits ``(B, 2)`` as dots."""
-    fig, ax = figures.subplots(height=3.0)
+    fig, ax = figures.subplots(height=2.5)
     looks = ((COLUMNS[1], "--", "weaker"), (COLUMNS[0], "-", "stronger"))
     for k, (colour, style, name) in enumerate(looks):
         ax.plot(smooth, law[:, k], style, color=colour, label=f"{name} component")
@@ -208,7 +171,7 @@ def shrinking(betas: np.ndarray, fitted: np.ndarray, smooth: np.ndarray, law: np
 
 def sharing(alphas: np.ndarray, likelihood: np.ndarray, energy: np.ndarray) -> Figure:
     """Draw likelihood and free energy of a family of weights, the paper's range shaded."""
-    fig, ax = figures.subplots(height=3.0)
+    fig, ax = figures.subplots(height=2.6)
     ax.axvspan(0, 0.5, color=figures.GREY, alpha=0.2, lw=0)
     ax.plot(alphas, likelihood, color=figures.BLUE, label="log-likelihood")
     ax.plot(alphas, energy, "--", color=figures.ORANGE, label="free energy")
@@ -217,26 +180,9 @@ def sharing(alphas: np.ndarray, likelihood: np.ndarray, energy: np.ndarray) -> F
     return fig
 
 
-def two_metrics(W: np.ndarray, noise_var: np.ndarray) -> Figure:
-    """Draw two columns on raw axes, and on axes divided by the noise's deviation."""
-    scaled = W / np.sqrt(noise_var)[:, None]
-    fig, axes = figures.subplots(1, 2, height=2.9)
-    names = ("raw axes", "scaled by the noise")
-    for ax, columns_, name in zip(axes, (W, scaled), names, strict=True):
-        reach = 1.15 * np.abs(columns_).max()
-        for k, column in enumerate(columns_.T):
-            ax.plot([0, column[0]], [0, column[1]], color=COLUMNS[k], lw=4)
-        angle = ica.angles_between(columns_)[0]
-        ax.set_title(f"{name}: {angle:.0f}°", fontsize=12)
-        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="$x_1$", aspect="equal")
-        ax.tick_params(labelsize=10)
-    axes[0].set_ylabel("$x_2$")
-    return fig
-
-
 def heat_maps(maps: Mapping[str, np.ndarray], rows: Sequence[str], columns_: Sequence) -> Figure:
     """Draw tables of components left, from 0 to 3, as coloured cells with numbers."""
-    fig, axes = figures.subplots(len(maps), 1, height=2.3, sharex=True, squeeze=False)
+    fig, axes = figures.subplots(len(maps), 1, height=1.75, sharex=True, squeeze=False)
     for ax, (title, values) in zip(axes[:, 0], maps.items(), strict=True):
         ax.imshow(values, cmap="cividis", vmin=0, vmax=3, aspect="auto")
         for (row, column), value in np.ndenumerate(values):

@@ -1,4 +1,8 @@
-"""Figures of the chapter on Lp-nested priors: what is drawn, not what is said."""
+"""Figures of the chapter on Lp-nested priors: what is drawn, not what is said.
+
+One colour for one thing: codes and samples are blue, contours of a norm grey, a prior and its outer
+exponent orange, what happens within a subspace and its inner exponent green, the normal black.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,11 @@ def ring(p: float) -> np.ndarray:
 
 
 def densities(z: np.ndarray, curves: Mapping[str, np.ndarray]) -> Figure:
-    """Draw densities ``(N,)`` by label over one axis."""
-    fig, ax = figures.subplots(height=3.0)
-    for (label, density), style in zip(curves.items(), ("-", "--", ":"), strict=True):
-        ax.plot(z, density, style, label=label)
+    """Draw densities ``(N,)`` by label over one axis, the normal one in the middle."""
+    fig, ax = figures.subplots(height=2.5)
+    looks = (("-", figures.PINK), ("--", figures.BLACK), (":", figures.SKY))
+    for (label, density), (style, colour) in zip(curves.items(), looks, strict=True):
+        ax.plot(z, density, style, color=colour, label=label)
     ax.set(xlabel="z", ylabel="density", ylim=(0, None))
     ax.legend(loc="upper right")
     return fig
@@ -35,31 +40,27 @@ def densities(z: np.ndarray, curves: Mapping[str, np.ndarray]) -> Figure:
 def preferred(
     square: np.ndarray, codes: Mapping[str, np.ndarray], norms: Sequence[float]
 ) -> Figure:
-    """Draw, column by column, turned codes over contours, and the pictures' plane below.
+    """Draw, column by column, turned codes over contours, coloured by the horizontal position.
 
     Args:
         square: ``(N, 2)`` positions in the pictures.
         codes: ``(N, 2)`` their codes at the preferred angle, by title.
         norms: the exponent of each column's contours.
     """
-    fig, axes = figures.subplots(2, 2, height=2.7)
+    fig, axes = figures.subplots(1, 2, height=2.9, sharey=True)
     axis = np.linspace(-1.7, 1.7, 121)
-    for column, (p, (name, turned)) in enumerate(zip(norms, codes.items(), strict=True)):
-        codes_ax, pictures_ax = axes[:, column]
+    for ax, p, (name, turned) in zip(axes, norms, codes.items(), strict=True):
         p_norm = (np.abs(axis[:, None]) ** p + np.abs(axis) ** p) ** (1 / p)
-        codes_ax.contour(axis, axis, p_norm, levels=(0.4, 0.8, 1.2, 1.6), colors=figures.GREY)
-        for ax, points in ((codes_ax, turned), (pictures_ax, square)):
-            ax.scatter(*points.T, c=turned[:, 0], s=14, cmap="cividis", vmin=-1.5, vmax=1.5)
-        codes_ax.set(title=name, xlim=(-1.7, 1.7), ylim=(-1.7, 1.7), aspect="equal")
-        codes_ax.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1], xlabel="$z_1$")
-        pictures_ax.set(aspect="equal", xticks=[], yticks=[], xlabel="$x$")
-    axes[0, 0].set_ylabel("$z_2$")
-    axes[1, 0].set_ylabel("$y$")
+        ax.contour(axis, axis, p_norm, levels=(0.4, 0.8, 1.2, 1.6), colors=figures.GREY)
+        ax.scatter(*turned.T, c=square[:, 0], s=14, cmap="cividis", vmin=-1.2, vmax=1.2)
+        ax.set(title=name, xlim=(-1.7, 1.7), ylim=(-1.7, 1.7), aspect="equal")
+        ax.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1], xlabel="$z_1$")
+    axes[0].set_ylabel("$z_2$")
     return fig
 
 
 def trees(shown: Mapping[str, Tree], branches: Callable, leaves: Callable) -> Figure:
-    """Draw trees of exponents, one below the other, from the chapter's own two functions."""
+    """Draw trees of exponents, side by side, from the chapter's own two functions."""
 
     def node(ax: Axes, tree: Tree, names: dict, height: float, left: float) -> float:
         def box(name: str, x: float, style: str, colour: str) -> None:
@@ -77,10 +78,11 @@ def trees(shown: Mapping[str, Tree], branches: Callable, leaves: Callable) -> Fi
         x = float(np.mean(children))
         for child in children:
             ax.plot([x, child], [height, height - 1], color=figures.GREY, lw=1.2, zorder=0)
-        box(name, x, "round", figures.ORANGE)
+        box(name, x, "round", figures.ORANGE if height == 0 else figures.GREEN)
         return x
 
-    fig, axes = figures.subplots(len(shown), 1, height=1.9)
+    widths = [leaves(tree) for tree in shown.values()]
+    fig, axes = figures.subplots(1, len(shown), height=2.0, width_ratios=widths)
     for ax, (title, tree) in zip(axes, shown.items(), strict=True):
         names = {
             "leaf": (f"$z_{j}$" for j in range(1, 20)),
@@ -130,15 +132,15 @@ def surface(norm: Callable[[np.ndarray], np.ndarray], size: int = 112) -> np.nda
 def body(image: np.ndarray, p0: float, p1: float) -> list[Panel]:
     """Return the panels of a level set: the shaded body with its axes, and two cuts."""
     ends = [(e @ _RIGHT, e @ _UP) for e in 1.6 * np.eye(3)]
-    colours = (figures.ORANGE, figures.BLUE, figures.GREEN)
+    names = ("axes: z₁ up, z₂ and z₃", "", "")
     sticks = [
-        Curve([0.625 * x, x], [0.625 * y, y], label=name, colour=colour)
-        for name, (x, y), colour in zip(("z₁", "z₂", "z₃"), ends, colours, strict=True)
+        Curve([0.625 * x, x], [0.625 * y, y], label=name, colour=figures.BLUE)
+        for name, (x, y) in zip(names, ends, strict=True)
     ]
     limits = {"xlim": (-1.7, 1.7), "ylim": (-1.7, 1.7), "equal_aspect": True}
     cuts = [
         Curve(*ring(p0), label="cut through z₁, z₂", colour=figures.ORANGE),
-        Curve(*ring(p1), label="cut through z₂, z₃", colour=figures.BLUE, dashed=True),
+        Curve(*ring(p1), label="cut through z₂, z₃", colour=figures.GREEN, dashed=True),
     ]
     return [
         Panel(image=image, curves=sticks, title="f(z) = 1", **limits),
@@ -154,11 +156,11 @@ def shell(p: float, radius: float, width: float = 0.15) -> list[Panel]:
     return [
         Panel(
             curves=[
-                Curve(*(radius * ring(p)), label="f = R", colour=figures.BLUE),
+                Curve(*(radius * ring(p)), label="f = R", colour=figures.GREY),
                 Curve(
                     *((radius + width) * ring(p)),
                     label="f = R + dR",
-                    colour=figures.ORANGE,
+                    colour=figures.BLACK,
                     dashed=True,
                 ),
             ],
@@ -169,8 +171,8 @@ def shell(p: float, radius: float, width: float = 0.15) -> list[Panel]:
             equal_aspect=True,
         ),
         Panel(
-            curves=[Curve(radii, unit * radii**2, label="V(R)", colour=figures.BLUE)],
-            points=[Points([radius, radius + width], [inner, outer], colour=figures.ORANGE)],
+            curves=[Curve(radii, unit * radii**2, label="V(R)", colour=figures.GREY)],
+            points=[Points([radius, radius + width], [inner, outer], colour=figures.BLACK)],
             xlabel="R",
             ylabel="volume",
             ylim=(0, 9),
@@ -188,7 +190,7 @@ def _plane_volume(p: float) -> float:
 def dirichlet_step(points: np.ndarray, p: float) -> Panel:
     """Return the panel of one step of the sampler: points ``(N, 2)`` over the unit curve."""
     return Panel(
-        curves=[Curve(*ring(p), colour=figures.ORANGE, label="norm one")],
+        curves=[Curve(*ring(p), colour=figures.GREY, label="norm one")],
         points=[Points(*points.T, colour=figures.BLUE)],
         xlabel="first coordinate",
         ylabel="second coordinate",
@@ -198,30 +200,16 @@ def dirichlet_step(points: np.ndarray, p: float) -> Panel:
     )
 
 
-def normal_gaps(exponents: np.ndarray, gaps: Mapping[float, np.ndarray], dots: Mapping) -> Figure:
-    """Draw the divergence from the nearest normal, in nats a latent, by outer exponent.
+def marginals(z: np.ndarray, curves: Mapping[str, np.ndarray], gap: float) -> list[Panel]:
+    """Return a panel of two densities over one axis, and one of their log ratio.
 
     Args:
-        exponents: ``(M,)`` inner exponents.
-        gaps: ``(M,)`` nats a latent, by outer exponent.
-        dots: ``(exponent, nats, offset of the label in points)`` by name.
+        z: ``(N,)`` the axis.
+        curves: ``(N,)`` the normal density, then the prior's, by name.
+        gap: divergence of the prior's subspace from the nearest normal, nats a latent.
     """
-    fig, ax = figures.subplots(height=3.2)
-    for (p0, gap), style in zip(gaps.items(), ("-", "--", ":", "-."), strict=True):
-        ax.semilogy(exponents, np.maximum(gap, 1e-7), style, label=f"$p_0 = {p0:g}$")
-    for name, (p, nats, offset) in dots.items():
-        ax.plot(p, nats, "o", color=figures.BLACK, zorder=5)
-        ax.annotate(name, (p, nats), xytext=offset, textcoords="offset points", fontsize=11)
-    ax.set(xlabel="exponent $p_k$ within the subspaces", ylabel="nats per latent")
-    ax.set_ylim(3e-5, 0.3)
-    ax.legend(loc="lower right", fontsize=11)
-    return fig
-
-
-def marginals(z: np.ndarray, curves: Mapping[str, np.ndarray]) -> list[Panel]:
-    """Return a panel of densities over one axis, and one of their log ratio to the first."""
     names = list(curves)
-    looks = dict(zip(names, (figures.GREY, figures.ORANGE), strict=True))
+    looks = dict(zip(names, (figures.BLACK, figures.ORANGE), strict=True))
     lines = [
         Curve(z, curves[name], label=name, colour=looks[name], dashed=name == names[0])
         for name in names
@@ -234,13 +222,14 @@ def marginals(z: np.ndarray, curves: Mapping[str, np.ndarray]) -> list[Panel]:
             xlabel="z",
             ylabel="log ratio, nats",
             ylim=(-1, 1),
+            text=f"KL from a normal: {gap:.4f} nats a latent",
         ),
     ]
 
 
 def mixed(before: np.ndarray, after: np.ndarray) -> Figure:
     """Draw a prior's sample and its image under a map, coloured by the old first latent."""
-    fig, axes = figures.subplots(1, 2, height=3.0, sharex=True, sharey=True)
+    fig, axes = figures.subplots(1, 2, height=2.8, sharex=True, sharey=True)
     for ax, points, title in zip(
         axes, (before, after), ("the prior", "the prior, mixed"), strict=True
     ):
@@ -259,7 +248,7 @@ def radius_given_another(p0: float, q: float, size: int) -> Panel:
         size: how many coordinates the subspace has.
     """
     radius = np.concatenate([np.linspace(0, 4, 81), np.linspace(4.05, 200, 4001)])
-    looks = ((0, figures.BLUE, False), (1, figures.ORANGE, True), (2, figures.GREEN, False))
+    looks = ((0, figures.SKY, False), (1, figures.BLUE, True), (2, figures.BLACK, False))
     lines = []
     for other, colour, dashed in looks:
         joint = radius ** (size - 1) * np.exp(-((other**p0 + radius**p0) ** (q / p0)))
@@ -297,7 +286,7 @@ def samples_and_counts(samples: np.ndarray, counts: np.ndarray, expected: float)
         ),
         Panel(
             curves=lines,
-            points=[Points(cells, np.minimum(counts, 3 * expected), colour=figures.ORANGE)],
+            points=[Points(cells, np.minimum(counts, 3 * expected), colour=figures.BLUE)],
             xlabel="cell",
             ylabel="samples",
             ylim=(0, 3 * expected),
@@ -308,7 +297,7 @@ def samples_and_counts(samples: np.ndarray, counts: np.ndarray, expected: float)
 
 def gain_of_turning(degrees: np.ndarray, lines: Mapping[str, np.ndarray]) -> Panel:
     """Return a panel of log densities ``(N,)`` against the angle by which a code was turned."""
-    looks = zip(lines.items(), ((figures.BLUE, False), (figures.ORANGE, True)), strict=True)
+    looks = zip(lines.items(), ((figures.GREEN, False), (figures.ORANGE, True)), strict=True)
     return Panel(
         curves=[
             Curve(degrees, line, label=name, colour=colour, dashed=dashed)
@@ -321,18 +310,24 @@ def gain_of_turning(degrees: np.ndarray, lines: Mapping[str, np.ndarray]) -> Pan
 
 
 def costs_of_turning(costs: Mapping[str, tuple[float, float]], correlations: Sequence) -> Figure:
-    """Draw costs with margins in nats, by name, beside the prices of posterior correlations."""
-    fig, ax = figures.subplots(height=3.0)
-    for row, (mean, margin) in enumerate(costs.values()):
+    """Draw costs with margins in nats, by name, beside the prices of posterior correlations.
+
+    A name that ends with "within" or "across" has the colour of that turn.
+    """
+    fig, ax = figures.subplots(height=2.6)
+    colours = {"within": figures.GREEN, "across": figures.ORANGE}
+    for row, (name, (mean, margin)) in enumerate(costs.items()):
+        colour = colours.get(name.split()[-1], figures.BLACK)
         low = max(mean - margin, 1e-5)
-        ax.plot([low, mean + margin], [row, row], color=figures.BLUE, lw=2)
-        ax.plot(mean, row, "o", color=figures.BLUE)
+        ax.plot([low, mean + margin], [row, row], color=colour, lw=2)
+        ax.plot(mean, row, "o", color=colour)
     for correlation in correlations:
         price = -0.5 * np.log(1 - correlation**2)
         ends = [-0.5, len(costs) - 0.5]
         ax.plot([price, price], ends, color=figures.GREY, ls="--", lw=1.2)
-        ax.text(price, -0.75, f"{correlation:g}", ha="center", fontsize=11, color=figures.GREY)
-    ax.set_yticks(range(len(costs)), costs)
+        label = f"ρ = {correlation:g}"
+        ax.text(price, -0.75, label, ha="center", fontsize=10, color=figures.GREY)
+    ax.set_yticks(range(len(costs)), costs, fontsize=10)
     ax.invert_yaxis()
     ax.set(xscale="log", xlim=(3e-4, 0.1), ylim=(len(costs) - 0.5, -1.2))
     ax.set_xlabel("nats a datum")
