@@ -80,8 +80,8 @@ def shares(outcomes: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> 
     fig, ax = figures.subplots(height=2.6)
     looks = (
         {"marker": "o", "color": figures.BLACK},
-        {"marker": "s", "color": figures.YELLOW},
-        {"marker": "D", "color": figures.YELLOW, "markerfacecolor": "none"},
+        {"marker": "s", "color": figures.GREY},
+        {"marker": "D", "color": figures.GREY, "markerfacecolor": "none"},
     )
     for row, settings in enumerate(outcomes.values()):
         for k, (name, (mean, low, high)) in enumerate(settings.items()):

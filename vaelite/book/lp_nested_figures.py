@@ -47,7 +47,7 @@ def preferred(
         codes: ``(N, 2)`` their codes at the preferred angle, by title.
         norms: the exponent of each column's contours.
     """
-    fig, axes = figures.subplots(1, 2, height=2.9, sharey=True)
+    fig, axes = figures.subplots(1, 2, height=3.0, sharey=True)
     axis = np.linspace(-1.7, 1.7, 121)
     for ax, p, (name, turned) in zip(axes, norms, codes.items(), strict=True):
         p_norm = (np.abs(axis[:, None]) ** p + np.abs(axis) ** p) ** (1 / p)
@@ -132,7 +132,7 @@ def surface(norm: Callable[[np.ndarray], np.ndarray], size: int = 112) -> np.nda
 def body(image: np.ndarray, p0: float, p1: float) -> list[Panel]:
     """Return the panels of a level set: the shaded body with its axes, and two cuts."""
     ends = [(e @ _RIGHT, e @ _UP) for e in 1.6 * np.eye(3)]
-    names = ("axes: z₁ up, z₂ and z₃", "", "")
+    names = ("z₁ up, z₂, z₃", "", "")
     sticks = [
         Curve([0.625 * x, x], [0.625 * y, y], label=name, colour=figures.BLUE)
         for name, (x, y) in zip(names, ends, strict=True)
@@ -229,7 +229,7 @@ def marginals(z: np.ndarray, curves: Mapping[str, np.ndarray], gap: float) -> li
 
 def mixed(before: np.ndarray, after: np.ndarray) -> Figure:
     """Draw a prior's sample and its image under a map, coloured by the old first latent."""
-    fig, axes = figures.subplots(1, 2, height=2.8, sharex=True, sharey=True)
+    fig, axes = figures.subplots(1, 2, height=3.0, sharex=True, sharey=True)
     for ax, points, title in zip(
         axes, (before, after), ("the prior", "the prior, mixed"), strict=True
     ):
@@ -325,9 +325,9 @@ def costs_of_turning(costs: Mapping[str, tuple[float, float]], correlations: Seq
         price = -0.5 * np.log(1 - correlation**2)
         ends = [-0.5, len(costs) - 0.5]
         ax.plot([price, price], ends, color=figures.GREY, ls="--", lw=1.2)
-        label = f"ρ = {correlation:g}"
-        ax.text(price, -0.75, label, ha="center", fontsize=10, color=figures.GREY)
-    ax.set_yticks(range(len(costs)), costs, fontsize=10)
+        label = f"ρ = {correlation:g}" if correlation == correlations[0] else f"{correlation:g}"
+        ax.text(price, -0.75, label, ha="center", fontsize=11, color=figures.GREY)
+    ax.set_yticks(range(len(costs)), costs, fontsize=11)
     ax.invert_yaxis()
     ax.set(xscale="log", xlim=(3e-4, 0.1), ylim=(len(costs) - 0.5, -1.2))
     ax.set_xlabel("nats a datum")
