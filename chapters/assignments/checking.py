@@ -139,7 +139,10 @@ def numbers(value, shape, what, named="", mistakes=()):
     if found.shape in dict(mistakes):
         fail(dict(mistakes)[found.shape])
     if found.shape != tuple(shape):
-        wanted = f"have shape {named} = {tuple(shape)}" if named else f"have shape {tuple(shape)}"
+        wanted = f"have shape {tuple(shape)}"
+        if named:
+            letters = named.startswith("(")
+            wanted = f"have {'' if letters else 'the '}shape {named}{' =' * letters} {tuple(shape)}"
         if shape == ():
             wanted = "be one number, of shape ()"
         fail(f"{what} should {wanted}, not {found.shape}.")
