@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from vaelite.book import figures
 from vaelite.book.chapter import number
@@ -18,16 +20,18 @@ def two_priors(clouds: Mapping[str, np.ndarray]) -> Figure:
     for ax, (name, z) in zip(axes, clouds.items(), strict=True):
         ax.plot(*z.T, ".", color=figures.BLUE, markersize=3, alpha=0.5)
         ax.set(title=name, xlabel="$z_1$", xlim=(-4, 4), ylim=(-4, 4), aspect="equal")
+        ax.set(xticks=[-2, 0, 2], yticks=[-2, 0, 2])
     axes[0].set_ylabel("$z_2$")
     return fig
 
 
 def pictures(rows: Mapping[str, np.ndarray], columns: int) -> Figure:
     """Draw rows of pictures ``(columns, H, W)`` of any sizes, one row an axes."""
-    fig, axes = figures.subplots(len(rows), 1, height=1.15, squeeze=False)
+    fig, axes = figures.subplots(len(rows), 1, height=0.75, squeeze=False)
     for ax, (name, images) in zip(axes[:, 0], rows.items(), strict=True):
-        ax.imshow(figures.image_grid(images, columns=columns, fill=0.35), vmin=0, vmax=1)
-        ax.set(xticks=[], yticks=[])
+        grid = figures.image_grid(images, columns=columns, fill=0.35)
+        ax.imshow(np.pad(grid, 1, constant_values=0.35), vmin=0, vmax=1)  # a frame around each
+        ax.set(xticks=[], yticks=[], frame_on=False)
         ax.set_ylabel(name, rotation=0, ha="right", va="center")
     return fig
 
@@ -125,9 +129,15 @@ def seeds_and_intervals(intervals: np.ndarray, count: int, matters: float) -> Pa
         xlabel="pairs of seeds",
         ylabel="difference in MIG",
         xlim=(3, len(intervals) + 2),
-        ylim=(-0.45, 0.45),
+        ylim=(-0.3, 0.3),
         text=f"{count} pairs: {number(low, '+.3f')} to {number(high, '+.3f')}",
     )
+
+
+def lift_labels(ax: Axes) -> None:
+    """Put the texts of a panel above its lines and bars, with a rim that keeps them legible."""
+    for text in ax.texts:
+        text.set(zorder=5, path_effects=[withStroke(linewidth=3, foreground="white")])
 
 
 def sorted_exponents(panels: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:

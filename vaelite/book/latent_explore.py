@@ -233,6 +233,7 @@ def explore_score_and_path(rng: np.random.Generator, **about: str) -> None:
             points=points,
             curves=[Curve([2, 2], [-0.4, 2.4], colour=BLACK, dashed=True)],
             xlabel="estimate of the derivative (dashed: the truth)",
+            ylabel="one row a method",
             xlim=(-75, 75),
             ylim=(-0.6, 2.6),
             text=text,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vaelite.book import figures
 from vaelite.book.chapter import number
-from vaelite.book.figures import BLACK, BLUE, GREY, ORANGE, SKY
+from vaelite.book.figures import BLACK, BLUE, GREEN, GREY, ORANGE, SKY
 from vaelite.book.latent_grid import LatentGrid
 
 
@@ -42,22 +42,22 @@ def line_and_noise(line: np.ndarray, X: np.ndarray, Z: np.ndarray) -> Figure:
         X: ``(N, 2)``, observations.
         Z: ``(N, 1)``, their latents.
     """
-    figure, axes = figures.subplots(height=3.2)
+    figure, axes = figures.subplots(height=2.8)
     ends = np.array([[-2.8], [2.8]]) @ line.T
     axes.plot(*ends.T, color=ORANGE, label=r"$Wz$")
     axes.scatter(*X.T, s=12, color=BLUE, alpha=0.6, label="$x$")
     far = ((X - Z @ line.T) ** 2).sum(1).argmax()  # the point that the noise moved most
     on_line = Z[far] @ line.T
     axes.plot(*on_line, "o", color=ORANGE)
-    axes.plot(*np.stack([on_line, X[far]]).T, "--", color=BLACK, lw=1.5, label="noise of one $x$")
+    axes.plot(*np.stack([on_line, X[far]]).T, "--", color=BLACK, lw=1.5, label="its noise")
     axes.set(xlabel="first pixel", ylabel="second pixel", aspect="equal")
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", fontsize=11)
     return figure
 
 
 def draws_needed(exact: np.ndarray, measured: np.ndarray) -> Figure:
     """Draw how many draws a naive estimate needs, by number of latents from 1."""
-    figure, axes = figures.subplots(height=3.0)
+    figure, axes = figures.subplots(height=2.5)
     axes.semilogy(range(1, len(exact) + 1), exact, color=BLUE, label="exact")
     axes.semilogy(range(1, len(measured) + 1), measured, "o", color=ORANGE, label="measured")
     axes.set(xlabel="latents", ylabel="draws for 10 % error", xticks=[1, 4, 8, 12, 16])
@@ -134,7 +134,7 @@ def vae_diagram(picture: np.ndarray) -> Figure:
     # The decoder's answer: one probability a pixel, here as shades that stand for any numbers.
     shades = 0.15 + 0.5 * np.add.outer(np.arange(8), np.arange(8)) / 14
     axes.imshow(shades, extent=(8.85, 10.35, 2.25, 3.75), vmin=0, vmax=1, zorder=2)
-    axes.text(9.6, 1.95, "64 proba-\nbilities $\\pi_j$", ha="center", va="top")
+    axes.text(10.35, 1.95, "probabilities\nof ink, $\\pi_j$", ha="right", va="top")
     for left, name, colour in ((2.05, "encoder", BLUE), (7.0, "decoder", ORANGE)):
         box = FancyBboxPatch(
             (left, 2.3), 1.35, 1.4, boxstyle="round,pad=0.05", fc="white", ec=colour, lw=2
@@ -183,7 +183,7 @@ def vae_diagram(picture: np.ndarray) -> Figure:
 
 def loss_curve(losses: Sequence[float], window: int = 50) -> Figure:
     """Draw the loss of each step, averaged over a window."""
-    figure, axes = figures.subplots(height=2.6)
+    figure, axes = figures.subplots(height=2.2)
     smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
     axes.plot(np.arange(len(smooth)) + window, smooth, color=BLUE)
     axes.set(xlabel="step", ylabel="loss (nats)", ylim=(18, 36))
@@ -197,7 +197,7 @@ def latent_map(code: np.ndarray, labels: np.ndarray) -> Figure:
         code: ``(N, 2)``.
         labels: ``(N,)``, the digits.
     """
-    figure, axes = figures.subplots(height=3.9)
+    figure, axes = figures.subplots(height=3.6)
     for point, digit in zip(code, labels, strict=True):
         style = {
             "color": figures.class_colour(digit),
@@ -218,32 +218,23 @@ def _landscape(axes: Axes, grid: LatentGrid, density: Tensor) -> None:
     axes.contourf(grid.axis, grid.axis, grid.square(density).numpy(), levels=levels, cmap="Blues")
 
 
-def posterior_and_q(grid: LatentGrid, x: Tensor, **gaussians: tuple[Tensor, Tensor]) -> Figure:
-    """Draw a picture, its posterior on the grid, and Gaussians as ellipses of two deviations.
+def posterior_and_q(grid: LatentGrid, x: Tensor, mean: Tensor, log_var: Tensor) -> Figure:
+    """Draw a picture, its posterior on the grid, and q as an ellipse of two deviations.
 
     Args:
         grid: the model's grid.
         x: ``(L,)``, the picture.
-        **gaussians: name, and mean and log variance, each ``(2,)``.
+        mean: ``(2,)``, of q.
+        log_var: ``(2,)``, of q.
     """
     figure, (left, right) = figures.subplots(1, 2, height=3.0, width_ratios=[1, 2.2])
     side = round(len(x) ** 0.5)
     left.imshow(x.reshape(side, side))
     left.axis("off")
     _landscape(right, grid, grid.log_joint(x[None])[0].softmax(0))
-    styles = [(ORANGE, "-"), (BLACK, "--")]
-    for (name, (mean, log_var)), (colour, line) in zip(gaussians.items(), styles, strict=False):
-        figures.covariance_ellipse(
-            right,
-            mean.numpy(),
-            np.diag(log_var.exp().numpy()),
-            color=colour,
-            ls=line,
-            lw=2,
-            label=name,
-        )
+    covariance = np.diag(log_var.exp().numpy())
+    figures.covariance_ellipse(right, mean.numpy(), covariance, color=ORANGE, lw=2)
     right.set(xlim=(-3.5, 3.5), ylim=(-3.5, 3.5), xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
-    right.legend(loc="upper right", fontsize=10)
     return figure
 
 
@@ -274,6 +265,31 @@ def bounds_with_draws(counts: Sequence[int], bounds: Sequence[float], truth: flo
     margin = 0.08 * (truth - min(bounds))
     axes.set(xlabel="draws $S$", ylabel="nats a digit", ylim=(min(bounds) - margin, truth + margin))
     axes.legend(loc="lower right")
+    return figure
+
+
+def bracket(
+    counts: Sequence[int], below: Sequence[np.ndarray], above: Sequence[np.ndarray]
+) -> Figure:
+    """Draw bounds from both sides around the evidence, with 95 % intervals of their means.
+
+    Args:
+        counts: numbers of draws.
+        below: errors of the estimates from below, ``(B,)`` for each number.
+        above: the same from above.
+    """
+    figure, axes = figures.subplots(height=2.6)
+    for sides, colour, marker, label in (
+        (above, BLUE, "s-", "with the picture's own code"),
+        (below, ORANGE, "o-", "draws of the encoder alone"),
+    ):
+        mean = [errors.mean() for errors in sides]
+        half = [1.96 * errors.std(ddof=1) / len(errors) ** 0.5 for errors in sides]
+        axes.errorbar(counts, mean, half, fmt=marker, color=colour, label=label)
+    axes.axhline(0, color=BLACK, ls="--", label="log evidence, by grid")
+    axes.set(xscale="log", xlabel="draws $S$", ylabel="nats above\nlog evidence")
+    axes.set_ylim(-1.6, 2.7)
+    axes.legend(loc="upper right", fontsize=11)
     return figure
 
 
@@ -423,23 +439,22 @@ def score_or_path(log_joint: Callable, mean: float, deviation: float, noise: np.
     draws = mean + deviation * noise
     heights = log_joint(draws)
     bottom = log_joint(z).min() - 0.3
-    for axes, title in zip(panels, ("score: how high?", "path: which way up?"), strict=True):
+    titles, colours = ("score: how high?", "path: which way up?"), (ORANGE, GREEN)
+    for axes, title, colour in zip(panels, titles, colours, strict=True):
         axes.plot(z, log_joint(z), color=GREY, lw=1.2)
+        axes.plot(draws, heights, "o", color=colour, zorder=3)
         axes.set(xlabel="$z$", ylim=(bottom, log_joint(z).max() + 0.6))
         axes.set_title(title, fontsize=12)
     panels[0].set_ylabel(r"$\log p(x, z)$")
     panels[0].vlines(draws, bottom, heights, color=ORANGE, lw=2)
-    for axes in panels:
-        axes.plot(draws, heights, "o", color=ORANGE, zorder=3)
     step = 1e-4
     slopes = (log_joint(draws + step) - log_joint(draws - step)) / (2 * step)
     for place, height, slope in zip(draws, heights, slopes, strict=True):
-        length = 0.75 * np.tanh(slope / 3)
         panels[1].annotate(
             "",
-            (place + length, height + slope * length),
+            (place + 0.15 * slope, height),
             (place, height),
-            arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 2},
+            arrowprops={"arrowstyle": "-|>", "color": GREEN, "lw": 2, "shrinkA": 0, "shrinkB": 0},
         )
     return figure
 
