@@ -10,7 +10,7 @@
 - ``similar.csv``: pairs of students whose code has much in common.
 
 ``roster.csv`` and ``marks.csv``, beside the folder of submissions, are read and never written.
-Each notebook runs in a process of its own, sealed by bubblewrap, with limits on time, memory and
+Each notebook runs in a process of its own, sealed (``remote.py``), with limits on time, memory and
 file size; the tests run outside of it (``grade_one.py``).  What is graded already is not graded
 again, so an interrupted run goes on where it stopped.
 """
@@ -41,12 +41,13 @@ import remote
 from assignments import AssignmentError
 from gradebook import Book
 from handed_in import read_cells
-from remote import Limits
+from remote import MARK, Limits
 from tqdm import tqdm
 
-MARK = "VAELITE_GRADING"
 WORKER = Path(__file__).with_name("grade_one.py")
 PARTS = ["grade_one.py", "handed_in.py", "remote.py", "sealed.py", "wire.py"]
+KEPT = ["PATH", "LANG", "LC_ALL", "HOME", "XDG_RUNTIME_DIR"]
+KEPT += ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "CONTAINER_HOST"]
 MAX_NOTEBOOK_BYTES = 50_000_000
 IGNORED = {"__MACOSX", ".ipynb_checkpoints", "roster.csv", "marks.csv"}
 
@@ -136,7 +137,7 @@ class Worker:
         self.process: subprocess.Popen | None = None
         self.home = tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True)
 
-    def grade(self, content: bytes, archive: Path, limits: Limits, sealed: bool) -> dict:
+    def grade(self, content: bytes, archive: Path, limits: Limits, seal: str | None) -> dict:
         """Grade a notebook; return what ``grade_one.py`` reports.
 
         ``problem`` says why it could not be graded.
@@ -147,13 +148,15 @@ class Worker:
             submission.write_bytes(content)
             files = {"archive": archive.resolve(), "notebook": submission, "result": result}
             job = {name: str(path) for name, path in files.items()}
-            job |= {"limits": asdict(limits), "sealed": sealed, "mark": mark}
+            job |= {"limits": asdict(limits), "seal": seal, "mark": mark}
             try:
                 # The submission's own limit ends it before.
                 if not self._ask(job, limits.seconds + 180):
                     return failed(f"stopped after {limits.seconds:g} seconds")
             finally:
                 kill_marked(mark)
+                if seal in remote.ENGINES:
+                    remote.remove_containers(seal, mark)
             if not result.is_file():
                 return failed("the grading process died")
             return json.loads(result.read_text(encoding="utf-8")) | {"content": True}
@@ -163,7 +166,7 @@ class Worker:
             self.process = subprocess.Popen(
                 [sys.executable, str(WORKER)],
                 cwd=self.home.name,
-                env=_environment(self.home.name),
+                env=_environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -202,20 +205,10 @@ def failed(problem: str) -> dict:
     return {"questions": {}, "errors": [], "written": [], "problem": problem}
 
 
-def grade_submission(content: bytes, archive: Path, limits: Limits, sealed: bool = True) -> dict:
-    """Grade one notebook in a process of its own; see ``Worker.grade``."""
-    worker = Worker()
-    try:
-        return worker.grade(content, archive, limits, sealed)
-    finally:
-        worker.close()
-
-
-def _environment(home: str) -> dict[str, str]:
-    """A home of its own, no GPU, one thread."""
-    keep = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
+def _environment() -> dict[str, str]:
+    """No secrets, no GPU, one thread; HOME and what else docker and podman find their engine by."""
+    keep = {name: os.environ[name] for name in KEPT if name in os.environ}
     return keep | {
-        "HOME": home,
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
@@ -248,7 +241,7 @@ class Grader:
         archives: each student's autograder.
         out: where the results go; what lies there and is still valid is kept.
         limits: what each submission may use.
-        sealed: whether to seal the submissions.
+        seal: what seals the submissions, None for nothing.
         jobs: how many are graded at the same time.
     """
 
@@ -256,7 +249,7 @@ class Grader:
     archives: dict[str, Path]
     out: Path
     limits: Limits
-    sealed: bool
+    seal: str | None
     jobs: int
 
     def grade(self, handed_in: dict[str, list[Path]], progress=None) -> None:
@@ -322,7 +315,7 @@ class Grader:
             return failed(str(error).rstrip(".") or type(error).__name__), None
         self.code[name] = [source for kind, source in cells if kind == "code"]
         state = hashlib.sha256(content + self.archives[name].read_bytes())
-        state.update(repr((self.limits, self.sealed)).encode())
+        state.update(repr((self.limits, self.seal)).encode())
         for part in PARTS:
             state.update(WORKER.with_name(part).read_bytes())
         stored = self.out / "records" / f"{name}.json"
@@ -339,7 +332,7 @@ class Grader:
         try:
             if self.stopped:
                 return failed("not graded yet")
-            record = worker.grade(content, self.archives[name], self.limits, self.sealed)
+            record = worker.grade(content, self.archives[name], self.limits, self.seal)
         except Exception as error:
             return failed(f"grading failed, {type(error).__name__}: {error}")
         finally:
@@ -373,10 +366,10 @@ def run(options: argparse.Namespace) -> Path:
     for name in ("roster.csv", "marks.csv"):
         if (folder / name).is_file():
             print(f"grade: {name} belongs beside {folder}; inside of it, it is not read.")
-    sealed = remote.can_seal()
-    if not (sealed or options.trust):
+    seal = remote.find_seal()
+    if not (seal or options.trust):
         raise AssignmentError(remote.NO_SEAL)
-    if not sealed:
+    if not seal:
         print("grade: without a seal; every author is trusted.", file=sys.stderr)
     name, overlay = options.assignment, options.overlay
     archive = assignments.build(name, overlay=overlay) / "autograder.zip"
@@ -403,7 +396,7 @@ def run(options: argparse.Namespace) -> Path:
             bar.write(f"{row['student']}: {row['total']:g} of {row['possible']:g}{note}")
             bar.update()
 
-        Grader(book, archives, out, limits, sealed, jobs).grade(handed_in, progress)
+        Grader(book, archives, out, limits, seal, jobs).grade(handed_in, progress)
     missing = [n for n in book.records if any(book.score(n, q) is None for q in book.questions)]
     if missing:
         print(f"{len(missing)} students have answers without a mark: see to_mark.csv.")

@@ -21,7 +21,6 @@ import remote
 import wire
 from handed_in import is_own, read_cells
 
-MARK = "VAELITE_GRADING"
 # Beside an assignment's requirements: what the notebook's own first cell and figures need.
 ALWAYS = ["otter", "IPython", "mpl_toolkits"]
 
@@ -36,7 +35,6 @@ def serve() -> None:
         child = os.fork()
         if child == 0:
             try:
-                os.environ[MARK] = job.pop("mark")
                 main(**job)
             finally:
                 os._exit(0)
@@ -44,7 +42,9 @@ def serve() -> None:
         print("done", flush=True)
 
 
-def main(archive, notebook, result, limits: dict, sealed: bool, user=None, home=None) -> None:
+def main(
+    archive, notebook, result, limits: dict, seal: str | None, mark=None, user=None, home=None
+) -> None:
     """Grade ``notebook`` with the tests of ``archive`` and write ``result``.
 
     ``user`` and ``home`` are those of a submission that is not sealed.
@@ -60,15 +60,16 @@ def main(archive, notebook, result, limits: dict, sealed: bool, user=None, home=
     answer["written"] = [
         source for kind, source in cells if kind == "markdown" and is_own(source, about["given"])
     ]
-    environment = {MARK: os.environ.get(MARK, "")}
+    environment = {}
     if "matplotlib" in about["modules"]:
-        environment["VAELITE_FONTS"] = remote.fonts()
+        environment["VAELITE_FONTS"] = remote.fonts(seal)
     submission = remote.Submission(
         [source for kind, source in cells if kind == "code"],
         remote.Limits(**limits),
-        sealed=sealed,
+        seal=seal,
         modules=[*about["modules"], *ALWAYS],
         environment=environment,
+        mark=mark,
         home=home or str(Path(result).parent),
         user=user,
     )

@@ -34,11 +34,11 @@ def grade(source: Path, submission: Path) -> dict:
     import grade_one
     import remote
 
-    sealed, user = remote.can_seal(), None
+    seal, user = remote.find_seal(), None
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         home.mkdir()
-        if not sealed and os.getuid() == 0:
+        if not seal and os.getuid() == 0:
             user = NOBODY
             for path in (source, submission, source.parent / "results"):
                 path.chmod(0o700)
@@ -50,7 +50,7 @@ def grade(source: Path, submission: Path) -> dict:
             shutil.chown(home, NOBODY, NOBODY)
         result = Path(folder) / "result.json"
         limits = asdict(remote.Limits())
-        grade_one.main(str(source), str(files[0]), str(result), limits, sealed, user, str(home))
+        grade_one.main(source, files[0], str(result), limits, seal, user=user, home=str(home))
         return json.loads(result.read_text(encoding="utf-8"))
 
 

@@ -1,19 +1,19 @@
 """Run a submission in a process of its own, sealed, and call its functions from here.
 
-The seal is bubblewrap's: no network, a read-only system without this repository and without other
-submissions, a user, a process table and a home of its own that vanish at the end.  The tests stay
-on this side (see ``wire.py``).
+The seal is bubblewrap's, or a container's where there is no bubblewrap: no network, a read-only
+system without this repository and without other submissions, a user, a process table and a home of
+its own that vanish at the end.  The tests stay on this side (see ``wire.py``).
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -23,12 +23,18 @@ import wire
 
 WORKER = Path(__file__).with_name("sealed.py")
 STARTUP = 120.0  # seconds until the process answers
-MAX_FILE_BYTES = 500_000_000
-MAX_FILES = "1000000000"  # bytes in each of its two folders
+MAX_FILES = "1000000000"  # bytes in each of its folders
+MAX_PROCESSES = 256  # and threads
+MARK = "VAELITE_GRADING"  # by which a submission's processes and containers are found
+ENGINES = ("docker", "podman")
+IMAGE = "vaelite-grading"
+BUILD_IMAGE = f"docker build -t {IMAGE} -f book/tools/Containerfile ."
 NO_SEAL = (
-    "There is no seal on this machine (bubblewrap is missing, or may not make namespaces), so a "
-    "submission would run with your rights: it could read your files, reach the network and leave "
-    "processes behind. Install bubblewrap, or say TRUST=yes (--trust) if you trust every author."
+    "There is no seal on this machine (bubblewrap is missing, or may not make namespaces, and "
+    f"neither docker nor podman has the image {IMAGE} as it is to be now), so a submission would "
+    "run with your rights: it could read your files, reach the network and leave processes behind. "
+    f"Install bubblewrap, or build the image here: {BUILD_IMAGE} (or the same with podman). "
+    "Or say TRUST=yes (--trust) if you trust every author."
 )
 
 
@@ -40,7 +46,8 @@ class Limits:
         question_seconds: for the cells of a question together, and again for its tests together,
             hidden ones included.
         seconds: for the whole notebook, whatever it does; no honest one comes near it.
-        memory_gib: address space of the process. Importing PyTorch alone takes 3.5 GiB of it.
+        memory_gib: address space of a process, and in a container the memory of all of them
+            together. Importing PyTorch alone takes 3.5 GiB of address space.
     """
 
     question_seconds: float = 60
@@ -49,8 +56,10 @@ class Limits:
 
 
 @cache
-def fonts() -> str:
+def fonts(seal: str | None) -> str:
     """Return a folder with matplotlib's list of fonts, made once and not once a submission."""
+    if seal in ENGINES:
+        return "/grading/fonts"
     folder = Path(tempfile.gettempdir()) / f"vaelite-grading-fonts-{os.getuid()}"
     if not list(folder.glob("fontlist*.json")):
         run = [sys.executable, "-c", "import matplotlib.font_manager"]
@@ -60,23 +69,59 @@ def fonts() -> str:
 
 
 @cache
-def can_seal() -> bool:
-    """Whether bubblewrap works here."""
-    if not shutil.which("bwrap"):
-        return False
-    command = [*_seal({}), "/bin/true"]
-    try:
-        return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+def find_seal(programs: tuple[str, ...] = ("bwrap", *ENGINES)) -> str | None:
+    """Return the first of these programs that can seal a submission here."""
+    parts = [WORKER, WORKER.with_name("wire.py")]
+    here = b"".join(part.read_bytes() for part in parts)  # an older image has others
+    for program in filter(shutil.which, programs):
+        command = [*_seal(program, {}, Limits(), "none"), "/bin/cat"]
+        command += [f"/grading/{part.name}" for part in parts]
+        options = {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": 60}
+        try:
+            if subprocess.run(command, check=False, **options).stdout == here:
+                return program
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+    return None
 
 
-def _seal(environment: dict[str, str]) -> list[str]:
-    """Return the command line of bubblewrap up to the program to run."""
+def remove_containers(engine: str, mark: str) -> None:
+    """End the containers of a submission: they outlive the client that started them."""
+    search = [engine, "ps", "--all", "--quiet", "--filter", f"label={MARK}={mark}"]
+    found = subprocess.run(search, capture_output=True, text=True, check=False).stdout.split()
+    if found:
+        subprocess.run([engine, "rm", "--force", *found], capture_output=True, check=False)
+
+
+def _seal(seal: str, environment: dict[str, str], limits: Limits, mark: str) -> list[str]:
+    """Return the command line up to the program to run."""
+    if seal == "bwrap":
+        return _bubblewrap(environment)
+    return _container(seal, environment, limits, mark)
+
+
+def _container(engine: str, environment: dict[str, str], limits: Limits, mark: str) -> list[str]:
+    memory = f"{limits.memory_gib * 2**30:.0f}b"
+    command = [engine, "run", "--interactive", "--rm", "--pull", "never", "--log-driver", "none"]
+    command += ["--label", f"{MARK}={mark}", "--stop-signal", "KILL", "--hostname", "grading"]
+    command += ["--network", "none", "--ipc", "private", "--read-only", "--user", "65534:65534"]
+    command += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    command += ["--memory", memory, "--memory-swap", memory, "--pids-limit", str(MAX_PROCESSES)]
+    command += ["--tmpfs", f"/tmp:rw,mode=1777,size={MAX_FILES}", "--workdir", "/tmp"]
+    if engine == "podman":
+        command += ["--read-only-tmpfs=false"]  # or /run and /var/tmp could be written as well
+    command += [IMAGE, "env", "--ignore-environment"]  # of the image, and proxies of the user
+    command += [f"{name}={value}" for name, value in environment.items()]
+    # Should everything be killed that could remove it.
+    return [*command, "/usr/bin/timeout", "--signal", "KILL", f"{limits.seconds + STARTUP:g}"]
+
+
+def _bubblewrap(environment: dict[str, str]) -> list[str]:
     seen = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/fonts"]
     seen += ["/etc/alternatives", sys.base_prefix, sys.prefix, environment.get("VAELITE_FONTS", "")]
-    command = ["bwrap", "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534"]
-    command += ["--hostname", "grading", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    command = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--unshare-user"]
+    command += ["--uid", "65534", "--gid", "65534", "--hostname", "grading", "--die-with-parent"]
+    command += ["--new-session", "--cap-drop", "ALL"]
     command += ["--proc", "/proc", "--dev", "/dev"]
     for folder in ("/tmp", "/dev/shm"):
         command += ["--size", MAX_FILES, "--tmpfs", folder]
@@ -87,9 +132,6 @@ def _seal(environment: dict[str, str]) -> list[str]:
             command += ["--ro-bind", path, path]
     for name in ("sealed.py", "wire.py"):
         command += ["--ro-bind", str(WORKER.with_name(name)), f"/grading/{name}"]
-    command += ["--dir", "/tmp/home", "--chdir", "/tmp/home", "--clearenv"]
-    for name, value in environment.items():
-        command += ["--setenv", name, value]
     return command
 
 
@@ -105,19 +147,29 @@ class Submission(wire.Peer):
     Args:
         cells: the sources of its code cells.
         limits: what it may use.
-        sealed: whether to seal it.
+        seal: what seals it, as ``find_seal`` says; None for nothing.
         modules: what its cells may import, besides the standard library; all by default.
-        environment: further variables, such as a mark by which its process is found.
+        environment: further variables.
+        mark: by which its processes and containers are found.
         home: a folder for it where it is not sealed.
         user: the number of the user that it runs as where it is not sealed; by default the caller.
     """
 
     def __init__(
-        self, cells, limits, *, sealed, modules=None, environment=None, home="/tmp", user=None
+        self,
+        cells,
+        limits,
+        *,
+        seal,
+        modules=None,
+        environment=None,
+        mark=None,
+        home="/tmp",
+        user=None,
     ):
-        self.cells, self.limits, self.sealed = cells, limits, sealed
+        self.cells, self.limits, self.seal = cells, limits, seal
         self.modules, self.home, self.environment = modules, Path(home), environment or {}
-        self.user = user
+        self.mark, self.user = mark or uuid.uuid4().hex, user
         self.end = time.monotonic() + limits.seconds
         self.question = None
         self.used: Counter = Counter()  # seconds that the tests of a question waited for answers
@@ -168,13 +220,12 @@ class Submission(wire.Peer):
 
     def _launch(self) -> None:
         self.close()
-        there, back = os.pipe(), os.pipe()
-        home = "/tmp/home" if self.sealed else str(self.home)
+        home = "/tmp/home" if self.seal else str(self.home)
         environment = {
             "PATH": "/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "HOME": home,
-            "TMPDIR": "/tmp" if self.sealed else home,
+            "TMPDIR": "/tmp" if self.seal else home,
             "MPLCONFIGDIR": home + "/matplotlib",
             "IPYTHONDIR": home + "/ipython",
             "MPLBACKEND": "agg",
@@ -182,37 +233,31 @@ class Submission(wire.Peer):
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
+            MARK: self.mark,
             **self.environment,
         }
-        worker = "/grading/sealed.py" if self.sealed else str(WORKER)
+        folder = "/grading" if self.seal else str(WORKER.parent)
+        python = "/usr/local/bin/python" if self.seal in ENGINES else sys.executable
         # -I: nothing of this folder or of the user's, but the worker's own folder for wire.py.
-        run = f"import sys; sys.path.insert(0, {str(Path(worker).parent)!r}); import sealed; "
+        run = f"import sys; sys.path.insert(0, {folder!r}); import sealed; "
         with_torch = self.modules is None or "torch" in self.modules
-        run += f"sealed.main({there[0]}, {back[1]}, {with_torch})"
-        command = _seal(environment) if self.sealed else []
+        run += f"sealed.main({int(self.limits.memory_gib * 2**30)}, {with_torch})"
+        command = _seal(self.seal, environment, self.limits, self.mark) if self.seal else []
         self.process = subprocess.Popen(
-            [*command, sys.executable, "-I", "-c", run],
-            env=None if self.sealed else environment,
-            cwd="/" if self.sealed else self.home,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            [*command, python, "-I", "-c", run],
+            # Bubblewrap's own process is in sight of the submission, its variables as well.
+            env=None if self.seal in ENGINES else environment,
+            cwd="/" if self.seal else self.home,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            pass_fds=(there[0], back[1]),
             start_new_session=True,
-            preexec_fn=self._set_limits,
             user=self.user,
             group=self.user,
             extra_groups=None if self.user is None else [],
         )
-        os.close(there[0])
-        os.close(back[1])
-        super().__init__(back[0], there[1])
-
-    def _set_limits(self) -> None:
-        memory = int(self.limits.memory_gib * 2**30)
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        super().__init__(self.process.stdout.fileno(), self.process.stdin.fileno())
 
     def begin_question(self, question: str) -> None:
         """Go on with a question's tests; start again where the last one broke the process."""
@@ -252,11 +297,13 @@ class Submission(wire.Peer):
         """End the process and all that it started."""
         if self.process is None:
             return
-        for descriptor in (self.reader, self.writer):
-            os.close(descriptor)
+        self.process.stdin.close()
+        self.process.stdout.close()
         try:
             os.killpg(self.process.pid, 9)
         except ProcessLookupError:
             pass
         self.process.wait()
+        if self.seal in ENGINES:
+            remove_containers(self.seal, self.mark)
         self.process = None

@@ -1,13 +1,15 @@
-"""The process that a submission runs in: ``sealed.py READER WRITER``, started by ``remote.py``.
+"""The process that a submission runs in, started by ``remote.py``.
 
-It receives the code cells, runs them, and answers calls of the functions that they define.  No test
-and no other submission is within its reach; what it sends is checked by the other side.
+It receives the code cells on its standard input, runs them, and answers calls of the functions
+that they define on its standard output.  No test and no other submission is within its reach; what
+it sends is checked by the other side.
 """
 
 from __future__ import annotations
 
 import builtins
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -15,6 +17,7 @@ import types
 from pathlib import Path
 
 OUTPUT = open(os.devnull, "w")
+MAX_FILE_BYTES = 500_000_000
 
 
 class Pretender:
@@ -29,8 +32,14 @@ class Pretender:
         return None
 
 
-def main(reader: int, writer: int, with_torch: bool = True) -> None:
-    """Answer until the other side is gone."""
+def main(memory: int, with_torch: bool) -> None:
+    """Answer until the other side is gone, with no more than ``memory`` bytes of addresses."""
+    most = {resource.RLIMIT_AS: memory, resource.RLIMIT_FSIZE: MAX_FILE_BYTES}
+    for limited, value in {**most, resource.RLIMIT_CORE: 0}.items():
+        resource.setrlimit(limited, (value, value))
+    os.makedirs(os.environ["HOME"], exist_ok=True)
+    os.chdir(os.environ["HOME"])
+    reader, writer = os.dup(0), os.dup(1)
     fonts = os.environ.get("VAELITE_FONTS")
     if fonts and Path(fonts).is_dir():
         shutil.copytree(fonts, os.environ["MPLCONFIGDIR"], dirs_exist_ok=True)
@@ -127,7 +136,3 @@ def guard_imports(allowed: set[str]) -> None:
 
     guarded.original = original
     builtins.__import__ = guarded
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))

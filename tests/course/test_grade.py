@@ -16,7 +16,7 @@ from assignments import AssignmentError
 from grade import Limits
 
 LIMITS = Limits(question_seconds=100, seconds=500, memory_gib=8)
-SEALED = remote.can_seal()  # without: the same, but for what test_seal.py tests
+SEAL = remote.find_seal()  # without: the same, but for what test_seal.py tests
 SCALED = "def scaled(x):\n    return factor * x"
 SQUARE = "square = lambda x: x**2"
 
@@ -48,7 +48,7 @@ def run(tiny, worker):
 
     def run(limits=LIMITS, **answers):
         content = answered(tiny, **answers)
-        return worker.grade(content, tiny / "autograder.zip", limits, SEALED)
+        return worker.grade(content, tiny / "autograder.zip", limits, SEAL)
 
     return run
 
@@ -83,7 +83,7 @@ def test_bad_cells_cost_their_own_points_only(tiny, worker):
     notebook.cells[first:first] = [nbformat.v4.new_code_cell(source) for source in bad]
     content = nbformat.writes(notebook).encode()
     limits = Limits(5, LIMITS.seconds, LIMITS.memory_gib)
-    record = worker.grade(content, tiny / "autograder.zip", limits, SEALED)
+    record = worker.grade(content, tiny / "autograder.zip", limits, SEAL)
     assert record["problem"] is None
     assert scores(record) == {"q1": 2, "q2": 0}
     expected = [*bad.values(), "ZeroDivisionError"]

@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import re
+import subprocess
 import threading
 
 import assignments
@@ -13,10 +15,7 @@ import wire
 from sampling import some
 
 LIMITS = remote.Limits(question_seconds=60, seconds=500, memory_gib=8)
-needs_seal = pytest.mark.skipif(
-    not remote.can_seal() and not os.environ.get("CI"),
-    reason="NO SEAL HERE: bubblewrap is missing or may not make namespaces; nothing was tested",
-)
+PAGE = assignments.ROOT / "book" / "teaching.md"
 
 
 @pytest.fixture
@@ -242,6 +241,8 @@ ATTACKS = {
     "network": "import socket; socket.create_connection(('127.0.0.1', {port}), 2)",
     "elsewhere": "import socket; socket.create_connection(('1.1.1.1', 53), 2)",
     "system": "open('/usr/forged', 'w').write('x')",
+    "run": "open('/run/forged', 'w').write('x')",
+    "programs": "open('/grading/sealed.py', 'a').write('x')",
     "inbox": "open({inbox!r}).read()",
     "overwrite": "open({inbox!r}, 'w').write('forged')",
     "repository": "open({repository!r}).read()",
@@ -249,16 +250,18 @@ ATTACKS = {
     "kill": "import os; os.kill({pid}, 9)",
     "processes": "import os; assert os.path.exists('/proc/{pid}/stat')",
     "root": "import os; assert os.getuid() == 0",
+    "capabilities": "assert 'CapEff:\\t0000000000000000' not in open('/proc/self/status').read()",
+    "privileges": "assert 'NoNewPrivs:\\t0' in open('/proc/self/status').read()",
+    "names": "import os; assert any(os.readlink(f'/proc/self/ns/{{n}}') == i for n, i in {names})",
     "environment": "import os; os.environ['A_SECRET']",
 }
 
 
-@needs_seal
-def test_a_sealed_submission_reaches_nothing(tmp_path, monkeypatch):
+def test_a_sealed_submission_reaches_nothing(seal, tmp_path, monkeypatch):
     import socket
 
     monkeypatch.setenv("A_SECRET", "secret")
-    assert remote.can_seal(), remote.NO_SEAL
+    monkeypatch.setenv("HTTP_PROXY", "a secret as well")  # podman would hand it on
     classmate = tmp_path / "classmate.ipynb"
     classmate.write_text("her answers")
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -267,6 +270,7 @@ def test_a_sealed_submission_reaches_nothing(tmp_path, monkeypatch):
             "inbox": str(classmate),
             "repository": remote.__file__,
             "pid": 1_000_000 if os.getpid() < 200 else os.getpid(),
+            "names": [(n, os.readlink(f"/proc/self/ns/{n}")) for n in ("net", "pid", "ipc", "mnt")],
         }
         cells = [
             f"try:\n    exec({code.format(**facts)!r})\n    {name} = 'reached'\n"
@@ -276,28 +280,34 @@ def test_a_sealed_submission_reaches_nothing(tmp_path, monkeypatch):
         cells += ["import otter\ngrader = otter.Notebook()\ngrader.check('q1')\ndef double(x):"]
         cells[-1] += "\n    return 2 * x"
         cells += ["import subprocess\nsubprocess.Popen(['sleep', '4321'], start_new_session=True)"]
-        submission = remote.Submission(cells, LIMITS, sealed=True)
+        cells += ["import os\nvariables = sorted([*os.environ, *open('/proc/1/environ')])"]
+        submission = remote.Submission(cells, LIMITS, seal=seal)
         try:
             submission.start()
-            found = submission.variables([*ATTACKS, "double"])
+            found = submission.variables([*ATTACKS, "double", "variables"])
             assert found.pop("double")(21) == 42
+            assert "PATH" in found["variables"] and "secret" not in str(found.pop("variables"))
         finally:
             submission.close()
     assert submission.errors == []
     reached = {name: said for name, said in found.items() if said == "reached"}
     assert reached == {}
     assert classmate.read_text() == "her answers"
+    assert asleep("4321") == []
+
+
+def asleep(seconds: str) -> list:
+    """The processes ``sleep SECONDS`` that still run."""
     import psutil
 
-    left = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "4321"]]
+    left = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", seconds]]
     # On a busy machine the kernel needs a moment to clear away what was killed with its namespace.
-    assert psutil.wait_procs(left, timeout=10)[1] == []
+    return psutil.wait_procs(left, timeout=10)[1]
 
 
-@needs_seal
-def test_modules_that_an_assignment_does_not_name_are_refused():
+def test_modules_that_an_assignment_does_not_name_are_refused(seal):
     cells = ["import numpy as np\nimport math", "from scipy import stats", "x = np.ones(2)"]
-    submission = remote.Submission(cells, LIMITS, sealed=True, modules=["numpy"])
+    submission = remote.Submission(cells, LIMITS, seal=seal, modules=["numpy"])
     try:
         submission.start()
         assert submission.variables(["x"])["x"].tolist() == [1, 1]
@@ -308,10 +318,97 @@ def test_modules_that_an_assignment_does_not_name_are_refused():
     assert text.startswith("scipy may not be used in this assignment; numpy may")
 
 
+STUBBORN = """import subprocess
+subprocess.Popen(["sleep", "4322"], start_new_session=True)
+def stubborn():
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass"""
+
+
+def test_who_does_not_stop_is_killed_with_all_that_it_started(seal):
+    limits = remote.Limits(question_seconds=1, seconds=500, memory_gib=8)
+    submission = remote.Submission([STUBBORN], limits, seal=seal, modules=[])
+    submission.start()
+    stubborn = submission.variables(["stubborn"])["stubborn"]
+    with pytest.raises(TimeoutError, match="was stopped: no answer in time"):
+        stubborn()
+    assert asleep("4322") == []
+    if seal in remote.ENGINES:
+        everyone = subprocess.run([seal, "ps", "--all", "--no-trunc"], capture_output=True).stdout
+        assert submission.mark.encode() not in everyone
+
+
+def test_the_limits_hold_in_the_seal(seal):
+    cells = [
+        "hog = bytearray(9 * 2**30)",
+        "def fill(path):\n    with open(path, 'wb') as file:\n        for _ in range(1200):\n"
+        "            file.write(bytes(2**20))",
+        "fill('/tmp/one')",
+        "for number in range(3):\n    try:\n        fill(f'/tmp/{number}')\n"
+        "    except OSError as error:\n        last = str(error)",
+        "import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
+    ]
+    submission = remote.Submission(cells, LIMITS, seal=seal, modules=[])
+    try:
+        submission.start()
+        assert "No space left" in submission.variables(["last"])["last"]
+    finally:
+        submission.close()
+    kinds = [(kind, text) for _, kind, text, _ in submission.errors]
+    assert [kind for kind, _ in kinds] == ["MemoryError", "OSError", "ValueError"]
+    assert "File too large" in kinds[1][1] and "not allowed" in kinds[2][1]
+
+
+def test_a_container_is_asked_for_all_that_is_promised():
+    # Also where there is no engine: that it holds is for the tests above.
+    for engine in remote.ENGINES:
+        command = " ".join(remote._container(engine, {"NAME": "value"}, LIMITS, "mark"))
+        options, _, run = command.partition(f" {remote.IMAGE} ")
+        for option in (
+            *("--network none", "--ipc private", "--read-only", "--user 65534:65534", "--rm"),
+            *("--cap-drop ALL", "--security-opt no-new-privileges", "--pids-limit", "--pull never"),
+            *("--memory 8589934592b --memory-swap 8589934592b", "--log-driver none"),
+        ):
+            assert f" {option} " in options, option
+        for door in ("--volume", "-v ", "--mount", "--device", "--privileged", "--env", "host"):
+            assert door not in options.replace("--hostname", ""), door
+        assert run == "env --ignore-environment NAME=value /usr/bin/timeout --signal KILL 620"
+
+
+def test_an_image_of_other_programs_is_no_seal(tmp_path, monkeypatch):
+    for name in ("sealed.py", "wire.py"):
+        (tmp_path / name).write_bytes(remote.WORKER.with_name(name).read_bytes())
+    engine = tmp_path / "docker"
+    engine.write_text(f"#!/bin/sh\ncat {tmp_path}/sealed.py {tmp_path}/wire.py\n")
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    find_seal = remote.find_seal.__wrapped__  # nothing is remembered
+    assert find_seal(("docker",)) == "docker"
+    (tmp_path / "wire.py").write_text("of yesterday")
+    assert find_seal(("docker",)) is None
+    engine.write_text("#!/bin/sh\necho No such image >&2\nexit 125\n")
+    assert find_seal(("docker",)) is None
+
+
+def test_the_image_is_built_by_one_command_and_holds_what_assignments_name():
+    recipe = (assignments.ROOT / "book" / "tools" / "Containerfile").read_text()
+    for text in (recipe, PAGE.read_text(), remote.NO_SEAL):
+        assert remote.BUILD_IMAGE in text
+    (installed,) = (line for line in recipe.splitlines() if line.startswith("RUN pip install"))
+    for master in assignments.MASTERS.glob("*.md"):
+        named = re.search(r"^requirements: \[(.*)\]", master.read_text(), re.MULTILINE)
+        assert set(named[1].split(", ")) <= set(installed.split()), master.name
+
+
 def test_without_a_seal_grading_asks_for_trust(tmp_path, monkeypatch, capsys):
     import grade
 
     (tmp_path / "alice.ipynb").touch()
-    monkeypatch.setattr(remote, "can_seal", lambda: False)
+    monkeypatch.setattr(remote, "find_seal", lambda: None)
     assert grade.main([str(tmp_path), "--assignment", "01_foundations"]) == 1
-    assert "Install bubblewrap, or say TRUST=yes" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Install bubblewrap, or build the image" in said and "Or say TRUST=yes" in said
