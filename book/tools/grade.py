@@ -40,7 +40,7 @@ import psutil
 import remote
 from assignments import AssignmentError
 from gradebook import Book
-from handed_in import read_cells
+from handed_in import read_cells, writable
 from remote import MARK, Limits
 from tqdm import tqdm
 
@@ -66,7 +66,8 @@ def find_submissions(folder: Path, roster: dict) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {name: [] for name in roster}
     for path in sorted(folder.iterdir()):
         if not path.name.startswith(".") and path.name not in IGNORED:
-            name = gradebook.student_of(path.stem if path.is_file() else path.name, roster)
+            stem = writable(path.stem if path.is_file() else path.name)
+            name = gradebook.student_of(stem, roster)
             found.setdefault(name, []).append(path)
     if not found:
         raise AssignmentError(f"{folder} is empty, and there is no roster.")
@@ -312,7 +313,7 @@ class Grader:
             content = read_submission(the_notebook(files))
             cells = read_cells(content)
         except Exception as error:  # whatever is odd about one submission, it stops no other
-            return failed(str(error).rstrip(".") or type(error).__name__), None
+            return failed(writable(str(error)).rstrip(".") or type(error).__name__), None
         self.code[name] = [source for kind, source in cells if kind == "code"]
         state = hashlib.sha256(content + self.archives[name].read_bytes())
         state.update(repr((self.limits, self.seal)).encode())

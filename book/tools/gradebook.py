@@ -69,7 +69,7 @@ def write_table(path: Path, rows: list[dict], columns: list[str]) -> None:
 def write(path: Path, text: str) -> None:
     """Write a text at once or not at all."""
     with replacing(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(text.encode("utf-8", "replace"))
 
 
 def shown(value) -> str:

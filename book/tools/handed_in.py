@@ -19,13 +19,19 @@ def read_cells(content: bytes) -> list[tuple[str, str]]:
 
             notebook = nbformat.convert(nbformat.from_dict(notebook), 4)
         cells = [
-            (cell.get("cell_type"), "".join(cell.get("source") or "")) for cell in notebook["cells"]
+            (cell.get("cell_type"), writable("".join(cell.get("source") or "")))
+            for cell in notebook["cells"]
         ]
     except Exception:
         raise ValueError("the file is not a notebook that can be read") from None
     if not any(kind == "code" and source.strip() for kind, source in cells):
         raise ValueError("the notebook holds no code")
     return cells
+
+
+def writable(text: str) -> str:
+    """Return a text that a file takes: half a character, as in JSON and file names, is "?"."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def fingerprint(text: str) -> str:

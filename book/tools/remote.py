@@ -214,7 +214,7 @@ class Submission(wire.Peer):
                 return False
             left[question] -= time.monotonic() - started
             if answer.get("raised"):
-                said = (str(answer.get(key, "")) for key in ("raised", "text", "line"))
+                said = (str(answer.get(key, ""))[:200] for key in ("raised", "text", "line"))
                 self.errors.append((source, *said))
         return True
 
@@ -241,7 +241,9 @@ class Submission(wire.Peer):
         # -I: nothing of this folder or of the user's, but the worker's own folder for wire.py.
         run = f"import sys; sys.path.insert(0, {folder!r}); import sealed; "
         with_torch = self.modules is None or "torch" in self.modules
-        run += f"sealed.main({int(self.limits.memory_gib * 2**30)}, {with_torch})"
+        # A container counts for itself; without a seal, all that the user runs would count.
+        processes = MAX_PROCESSES if self.seal == "bwrap" else -1
+        run += f"sealed.main({int(self.limits.memory_gib * 2**30)}, {processes}, {with_torch})"
         command = _seal(self.seal, environment, self.limits, self.mark) if self.seal else []
         self.process = subprocess.Popen(
             [*command, python, "-I", "-c", run],
@@ -284,14 +286,15 @@ class Submission(wire.Peer):
                 f"the {self.limits.question_seconds:g} seconds of this question are used up, "
                 "or its process ended."
             )
-        started = time.monotonic()
+        started, outermost = time.monotonic(), self.deadline is None
         try:
             return super().request(message, self._budget())
         except wire.Silence as silence:
             self.close()
             raise TimeoutError(f"the submission was stopped: {silence}.") from None
         finally:
-            self.used[self.question] += time.monotonic() - started
+            if outermost:
+                self.used[self.question] += time.monotonic() - started
 
     def close(self) -> None:
         """End the process and all that it started."""

@@ -32,9 +32,14 @@ class Pretender:
         return None
 
 
-def main(memory: int, with_torch: bool) -> None:
-    """Answer until the other side is gone, with no more than ``memory`` bytes of addresses."""
+def main(memory: int, processes: int, with_torch: bool) -> None:
+    """Answer until the other side is gone.
+
+    A process gets no more than ``memory`` bytes of addresses, this user no more than ``processes``
+    processes and threads; -1 is no limit.
+    """
     most = {resource.RLIMIT_AS: memory, resource.RLIMIT_FSIZE: MAX_FILE_BYTES}
+    most |= {resource.RLIMIT_NPROC: processes} if processes >= 0 else {}
     for limited, value in {**most, resource.RLIMIT_CORE: 0}.items():
         resource.setrlimit(limited, (value, value))
     os.makedirs(os.environ["HOME"], exist_ok=True)

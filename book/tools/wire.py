@@ -23,6 +23,7 @@ torch = sys.modules.get("torch")  # large; where an assignment does not name it 
 
 KINDS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 MAX_MESSAGE = 200_000_000
+MAX_PARTS = 10_000_000  # lists and entries of lists; each takes many times its length in memory
 MAX_DEPTH = 12
 GRACE = 3.0  # seconds between the interruption and the end
 
@@ -82,6 +83,7 @@ class Peer:
 
     def receive(self) -> dict:
         """Read a message; raise ``Silence`` where none comes in time, or none that is one."""
+        self._left()  # a flood of messages is always ready
         chunks = [self._buffer]
         size = len(self._buffer)
         while b"\n" not in chunks[-1]:
@@ -96,6 +98,8 @@ class Peer:
                 raise Silence(f"an answer is larger than {MAX_MESSAGE:,} bytes")
             chunks.append(chunk)
         line, _, self._buffer = b"".join(chunks).partition(b"\n")
+        if sum(line.count(mark) for mark in b"[{,") > MAX_PARTS:
+            raise Silence(f"an answer has more than {MAX_PARTS:,} parts")
         try:
             message = json.loads(line)
             if not isinstance(message, dict):
@@ -105,22 +109,33 @@ class Peer:
         return message
 
     def _left(self) -> float | None:
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        if self.deadline is None:
+            return None
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise Silence("no answer in time")
+        return left
 
     def request(self, message: dict, seconds: float | None = None) -> dict:
         """Ask, answer what the other side asks meanwhile, and return the answer.
 
         After ``seconds`` the other side interrupts itself; where it does not, silence follows.
+        A request that is made while another is answered ends with that one.
         """
+        outer = self.deadline
         if seconds is not None:
             message = {**message, "seconds": seconds}
-            self.deadline = time.monotonic() + seconds + GRACE
-        self.send(message)
-        while True:
-            answer = self.receive()
-            if "ask" not in answer:
-                return answer
-            self.send(self.answer(answer))
+            end = time.monotonic() + seconds + GRACE
+            self.deadline = end if outer is None else min(end, outer)
+        try:
+            self.send(message)
+            while True:
+                answer = self.receive()
+                if "ask" not in answer:
+                    return answer
+                self.send(self.answer(answer))
+        finally:
+            self.deadline = outer
 
     def answer(self, message: dict) -> dict:
         """Do what the other side asked for; return what to send back."""

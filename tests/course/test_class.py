@@ -347,6 +347,31 @@ def test_stopped_and_gone_on(tiny, course, tmp_path, monkeypatch):
     ]
 
 
+def test_half_a_character_stops_nobody(tiny, tmp_path, monkeypatch):
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    half = "\ud800"  # which JSON and file names may have, and no file
+    evil = notebook(
+        tiny,
+        scaled=f"def scaled(x):\n    raise ValueError('{half}')",
+        square=f"word = '{half}'\nraise ValueError(chr(0xD800))",
+        written=f"Because {half}.",
+    )
+    (inbox / "evil.ipynb").write_text(json.dumps(evil))
+    nbformat.write(notebook(tiny), inbox / "honest.ipynb")
+    shutil.copy(inbox / "honest.ipynb", os.fsencode(inbox) + b"/\xff.ipynb")
+    (inbox / "paper").mkdir()
+    Path(os.fsdecode(os.fsencode(inbox) + b"/paper/\xff.pdf")).touch()
+    monkeypatch.setattr(assignments, "build", lambda name, **options: tiny)
+    monkeypatch.setattr(remote, "find_seal", lambda: None)
+    assert grade.main([str(inbox), "--assignment", "tiny", "--trust"]) == 0
+    table = list(csv.DictReader((tmp_path / "inbox-grades" / "grades.csv").open()))
+    points = {row["student"]: (row["q1"], row["q2"]) for row in table}
+    expected = {"evil": ("0", "0"), "honest": ("2", "1"), "?": ("2", "1"), "paper": ("0", "0")}
+    assert points == expected
+    assert "Because ?." in (tmp_path / "inbox-grades" / "written.md").read_text()
+
+
 # --- Gradescope ----------------------------------------------------------------------------------
 
 

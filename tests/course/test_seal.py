@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 
 import assignments
 import numpy as np
@@ -351,16 +352,74 @@ def test_the_limits_hold_in_the_seal(seal):
         "for number in range(3):\n    try:\n        fill(f'/tmp/{number}')\n"
         "    except OSError as error:\n        last = str(error)",
         "import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
+        "import os, time\nchildren = 0\ntry:\n    while children < 400:\n"
+        "        if os.fork() == 0:\n            time.sleep(600)\n        children += 1\n"
+        "except OSError:\n    pass",
     ]
     submission = remote.Submission(cells, LIMITS, seal=seal, modules=[])
     try:
         submission.start()
-        assert "No space left" in submission.variables(["last"])["last"]
+        found = submission.variables(["last", "children"])
+        assert "No space left" in found["last"]
+        if seal != "bwrap" or os.getuid():  # the kernel counts no processes of root
+            assert 200 < found["children"] < remote.MAX_PROCESSES
     finally:
         submission.close()
     kinds = [(kind, text) for _, kind, text, _ in submission.errors]
     assert [kind for kind, _ in kinds] == ["MemoryError", "OSError", "ValueError"]
     assert "File too large" in kinds[1][1] and "not allowed" in kinds[2][1]
+
+
+FLOOD = """
+def slow():
+    import gc, os, signal, sys, threading, time
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    wire = sys.modules["wire"]
+    peer = next(thing for thing in gc.get_objects() if isinstance(thing, wire.Peer))
+    def flood():
+        while True:
+            os.write(peer.writer, b'{"ask": "nothing"}\\n' * 5000)
+    def drain():
+        while True:
+            os.read(peer.reader, 1 << 20)
+    for work in (flood, drain):
+        threading.Thread(target=work).start()
+    time.sleep(60)
+"""
+
+
+def test_a_flood_of_questions_buys_no_time(seal):
+    limits = remote.Limits(question_seconds=1, seconds=500, memory_gib=8)
+    submission = remote.Submission([FLOOD], limits, seal=seal, modules=[])
+    submission.start()
+    slow, started = submission.variables(["slow"])["slow"], time.monotonic()
+    with pytest.raises(TimeoutError, match="was stopped"):
+        slow()
+    assert time.monotonic() - started < 20
+
+
+def test_a_request_inside_of_an_answer_ends_with_it():
+    there, back = os.pipe(), os.pipe()
+    peer = wire.Peer(there[0], back[1])
+    peer.functions[0] = lambda: peer.request({"ask": "more"}, 500)
+    os.write(there[1], b'{"ask": "call", "function": 0, "arguments": {"list": []}}\n')
+    started = time.monotonic()
+    with pytest.raises(wire.Silence, match="no answer in time"):
+        peer.request({"ask": "nothing"}, 0.2 - wire.GRACE)
+    assert time.monotonic() - started < 20
+    for number in (*there, *back):
+        os.close(number)
+
+
+def test_an_answer_of_many_parts_is_not_read(monkeypatch):
+    monkeypatch.setattr(wire, "MAX_PARTS", 1000)
+    there, back = os.pipe(), os.pipe()
+    peer = wire.Peer(there[0], back[1])
+    os.write(there[1], b'{"result": [' + b"[]," * 1000 + b"[]]}\n")
+    with pytest.raises(wire.Silence, match="more than 1,000 parts"):
+        peer.receive()
+    for number in (*there, *back):
+        os.close(number)
 
 
 def test_a_container_is_asked_for_all_that_is_promised():
