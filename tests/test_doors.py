@@ -1,5 +1,6 @@
 """The ways into the package: short imports, torch's data sets, ``model(x)``, the wheel."""
 
+import json
 import os
 import re
 import shutil
@@ -240,6 +241,7 @@ def test_conda_installs_the_package_and_the_locked_environment():
     """Of conda's file, what pip is given: the lock, and the package from the checkout."""
     file = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert file["name"] == "vaelite" and "pip" in file["dependencies"]
+    assert file["channels"] == ["conda-forge"]  # "nodefaults" is a channel to conda since 26.7
     (python,) = (one for one in file["dependencies"] if str(one).startswith("python="))
     assert python == "python=3.11"  # what the lock was resolved for
     (given,) = (one["pip"] for one in file["dependencies"] if isinstance(one, dict))
@@ -249,3 +251,35 @@ def test_conda_installs_the_package_and_the_locked_environment():
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["lab"], *extras["dask"], *extras["slurm"]]
     assert {re.match(r"[\w-]+", one)[0] for one in wanted} <= locked
+
+
+def test_conda_itself_solves_its_file(tmp_path):
+    """Without the network: conda-forge is a folder with what the file asks of it, and no more."""
+    if not (conda := shutil.which("conda")):
+        pytest.skip("conda is not installed: its file was read, and not tried")
+    found = {
+        f"{name}-{version}-0.tar.bz2": {
+            "name": name, "version": version, "build": "0", "build_number": 0,
+            "depends": depends, "md5": "0" * 32, "size": 1, "subdir": "noarch",
+        }
+        for name, version, depends in (("python", "3.11.9", []), ("pip", "26.3", ["python"]))
+    }  # fmt: skip
+    for subdir in ("noarch", "linux-64", "linux-aarch64", "osx-64", "osx-arm64", "win-64"):
+        folder = tmp_path / "conda-forge" / subdir
+        folder.mkdir(parents=True)
+        packages = found if subdir == "noarch" else {}
+        content = {"info": {"subdir": subdir}, "packages": packages, "packages.conda": {}}
+        (folder / "repodata.json").write_text(json.dumps(content))
+    settings = {
+        "custom_channels": {"conda-forge": tmp_path.as_uri()},
+        "default_channels": ["conda-forge"],
+        "pkgs_dirs": [str(tmp_path / "packages")],
+        "remote_max_retries": 0,
+    }
+    (tmp_path / "condarc").write_text(yaml.safe_dump(settings))
+    own = {"HOME": str(tmp_path), "CONDARC": str(tmp_path / "condarc")}
+    said = subprocess.run(
+        [conda, "env", "create", "--dry-run", "--name", "tried", "--file", "environment.yml"],
+        cwd=ROOT, env=os.environ | own, capture_output=True, text=True,
+    )  # fmt: skip
+    assert said.returncode == 0 and "3.11.9" in said.stdout, said.stdout + said.stderr
