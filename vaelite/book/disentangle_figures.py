@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from vaelite.book import figures
@@ -20,13 +21,13 @@ _LEVELS = (
 )
 
 
-def machines(rows: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw rows of seven pictures ``(7 * rows, H, W)``, one row a knob."""
-    fig, ax = figures.subplots(height=1.7)
+def picture_rows(rows: np.ndarray, names: Sequence[str], columns: Sequence[str] = ()) -> Figure:
+    """Draw rows of seven pictures ``(7 * rows, H, W)``, named at the left and, if told, below."""
+    fig, ax = figures.subplots(height=0.55 + 0.62 * len(names))
     side = rows.shape[1]
     ax.imshow(figures.image_grid(rows, columns=7, fill=0.35))
     ax.set_yticks([side / 2 + (side + 1) * k for k in range(len(names))], names)
-    ax.set_xticks([])
+    ax.set_xticks([side / 2 + (side + 1) * k for k in range(len(columns))], columns)
     ax.tick_params(length=0)
     return fig
 
@@ -55,14 +56,14 @@ def mesh_lines(mesh: np.ndarray) -> list[Curve]:
 
 
 def sheet(grey: np.ndarray) -> np.ndarray:
-    """Lay small pictures ``(N, H, W)`` with ink 1 out in rows of five, enlarged five times."""
-    grid = figures.image_grid(255 * (1 - grey), columns=5, fill=160.0)
+    """Lay small pictures ``(N, H, W)`` with ink 1 out in rows of three, enlarged five times."""
+    grid = figures.image_grid(255 * (1 - grey), columns=3, fill=160.0)
     return np.kron(grid, np.ones((5, 5))).astype(np.uint8)
 
 
 def gap_lines(sweep: np.ndarray, gaps: Mapping[str, np.ndarray]) -> Figure:
     """Draw free energy minus log-likelihood against the rotation away from the truth."""
-    fig, ax = figures.subplots(height=3.2)
+    fig, ax = figures.subplots(height=2.9)
     for (name, gap), style in zip(gaps.items(), ("-", "--", ":"), strict=True):
         ax.plot(sweep, gap, style, label=name)
     ax.axvline(0, color=figures.GREY, lw=1)
@@ -74,9 +75,13 @@ def gap_lines(sweep: np.ndarray, gaps: Mapping[str, np.ndarray]) -> Figure:
 
 def two_clouds(first: np.ndarray, second: np.ndarray, colour: np.ndarray) -> Figure:
     """Draw two clouds ``(N, 2)`` side by side, each point in the colour of its number."""
-    fig, axes = figures.subplots(1, 2, height=2.9, sharey=True)
+    # Ends and middle of like lightness: a dark page inverts it, and all points stay in sight.
+    blue_to_orange = LinearSegmentedColormap.from_list(
+        "blue to orange", (figures.BLUE, "#8C8C8C", figures.ORANGE)
+    )
+    fig, axes = figures.subplots(1, 2, height=2.7, sharey=True)
     for ax, cloud, title in zip(axes, (first, second), ("latents", "mixed latents"), strict=True):
-        ax.scatter(*cloud.T, s=3, c=colour, cmap="viridis")
+        ax.scatter(*cloud.T, s=3, c=colour, cmap=blue_to_orange)
         ax.set(title=title, xlim=(-5, 5), ylim=(-5, 5), aspect="equal")
         ax.set(xticks=[-4, 0, 4], yticks=[-4, 0, 4])
     return fig
@@ -128,7 +133,7 @@ def telescope(
         ),
         Panel(
             curves=stairs + arrows,
-            xlabel="the four densities, in the order of the legend",
+            xlabel="step by step from q(z|x) to p(z)",
             ylabel="logarithm at the point",
             xlim=(-0.2, 4),
             ylim=(-12, 3),  # far from the datum its own density falls out of sight
@@ -143,38 +148,38 @@ def by_batch_size(
     whole: Sequence[float],
 ) -> Figure:
     """Draw index-code and total correlation against the batch size, with two standard errors."""
-    fig, axes = figures.subplots(2, 1, height=2.2, sharex=True)
+    fig, axes = figures.subplots(1, 2, height=2.8)
     looks = {"stratified": ("o-", figures.BLUE), "mis-indexed": ("s--", figures.ORANGE)}
-    for part, name in enumerate(("index-code (nats)", "total\ncorrelation (nats)")):
+    for part, name in enumerate(("index-code (nats)", "total correlation (nats)")):
         axes[part].axhline(whole[part], color=figures.GREY, lw=1.5, label="all data")
         for kind, (style, colour) in looks.items():
             middle = np.array([mean[part] for mean, _ in estimates[kind]])
             error = np.array([error[part] for _, error in estimates[kind]])
             axes[part].errorbar(sizes, middle, 2 * error, fmt=style, color=colour, label=kind)
-        axes[part].set(xscale="log", ylabel=name)
-    axes[1].set_xlabel("batch size B, of N = 2,000")
-    axes[1].set_xticks(sizes, [str(size) for size in sizes], minor=False)
-    axes[1].minorticks_off()
-    axes[0].legend(fontsize=10)
+        axes[part].set(xscale="log", xlabel="batch size B")
+        axes[part].set_title(name, fontsize=11)
+        axes[part].set_xticks(sizes[::2], [str(size) for size in sizes[::2]], minor=False)
+        axes[part].minorticks_off()
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return fig
 
 
 def overfitting(watch: np.ndarray, stopped: float, truth: float) -> Figure:
     """Draw estimated divergences ``(T, 3)``: step, on own samples, on fresh samples."""
-    fig, ax = figures.subplots(height=3.0)
+    fig, ax = figures.subplots(height=2.7)
     ax.plot(watch[:, 0], watch[:, 1], color=figures.ORANGE, label="own training samples")
     ax.plot(watch[:, 0], watch[:, 2], "--", color=figures.BLUE, label="fresh samples")
     ends = watch[[0, -1], 0]
     ax.plot(ends, [stopped] * 2, ":", color=figures.GREEN, label="stopped early, fresh samples")
     ax.axhline(truth, color=figures.GREY, lw=1.5, label="truth")
     ax.set(xlabel="steps", ylabel="estimated KL (nats)")
-    ax.legend()
+    ax.legend(fontsize=11)
     return fig
 
 
 def price(outcome: Mapping[tuple[str, float], np.ndarray], betas: Sequence[float]) -> Figure:
     """Draw reconstruction and MIG, ``(seeds, 2 or more)`` by method and beta, a dot a seed."""
-    fig, axes = figures.subplots(2, 1, height=2.2, sharex=True)
+    fig, axes = figures.subplots(1, 2, height=2.7)
     looks = {"β-VAE": (figures.BLUE, "o", "-", -0.04), "β-TCVAE": (figures.ORANGE, "s", "--", 0.04)}
     for name, (colour, marker, style, shift) in looks.items():
         for column, ax in enumerate(axes):
@@ -184,21 +189,12 @@ def price(outcome: Mapping[tuple[str, float], np.ndarray], betas: Sequence[float
             for k, dots in enumerate(values):
                 place = np.full(len(dots), k + shift)
                 ax.scatter(place, dots, color=colour, s=14, alpha=0.5, marker=marker)
-    axes[0].set(ylabel="reconstruction (nats)")
-    labels = [f"{beta:g}" for beta in betas]
-    axes[1].set(ylabel="MIG", ylim=(0, None), xlabel="β")
-    axes[1].set_xticks(range(len(betas)), labels)
-    axes[0].legend(loc="lower left")
-    return fig
-
-
-def orientations(difference: Mapping[str, np.ndarray]) -> Figure:
-    """Draw in how many pixels each orientation of a shape differs from the first."""
-    fig, ax = figures.subplots(height=3.0)
-    for (name, pixels), style in zip(difference.items(), ("-", "--", ":"), strict=True):
-        ax.plot(range(len(pixels)), pixels, style, label=name)
-    ax.set(xlabel="orientation class", ylabel="pixels that differ\nfrom class 0", ylim=(0, 250))
-    ax.legend(ncols=3, fontsize=10, loc="upper center")
+    for ax, title in zip(axes, ("reconstruction (nats)", "MIG"), strict=True):
+        ax.set_title(title, fontsize=11)
+        ax.set(xlabel="β")
+        ax.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
+    axes[1].set_ylim(0, None)
+    axes[0].legend(loc="lower left", fontsize=11)
     return fig
 
 
@@ -267,14 +263,22 @@ def classifier(
     return fig
 
 
-def shuffles(codes: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Draw clouds ``(N, 2)`` in a table: a row for each code, a column for each shuffle."""
+def shuffles(
+    codes: Mapping[str, Mapping[str, np.ndarray]], notes: Mapping[str, Mapping[str, str]]
+) -> Figure:
+    """Draw clouds ``(N, 2)`` in a table: a row for each code, a column for each shuffle.
+
+    Args:
+        codes: the clouds, by row and column.
+        notes: what stands in the corner of each panel, by row and column.
+    """
     columns = list(next(iter(codes.values())))
     fig, axes = figures.subplots(len(codes), len(columns), height=1.45, sharex=True, sharey=True)
     for row, (name, clouds) in zip(axes, codes.items(), strict=True):
         for ax, column in zip(row, columns, strict=True):
             ax.plot(*clouds[column].T, ".", ms=2, color=figures.BLUE)
             ax.set(xlim=(-3.5, 3.5), ylim=(-3.5, 3.5), xticks=[], yticks=[], aspect="equal")
+            ax.text(0.04, 0.98, notes[name][column], transform=ax.transAxes, va="top", fontsize=11)
         row[0].set_ylabel(name, fontsize=11)
     for ax, column in zip(axes[0], columns, strict=True):
         ax.set_title(column, fontsize=11)
