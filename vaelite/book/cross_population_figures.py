@@ -14,7 +14,10 @@ from vaelite.book.explore import Bars, Curve, Panel, Points
 
 SIZE = 8
 _ROW, _COLUMN = np.mgrid[0:SIZE, 0:SIZE] - (SIZE - 1) / 2
-SHARED, PRIVATE, ELSE = figures.GREEN, figures.ORANGE, figures.BLUE
+# One meaning a colour in the whole chapter: the layers (and the codes and data that they belong
+# to), another population's data, and what is maximised.
+SHARED, PRIVATE, OTHERS = figures.GREEN, figures.ORANGE, figures.SKY
+ELBO, OBJECTIVE = figures.BLUE, figures.PINK
 
 
 def patterns() -> np.ndarray:
@@ -64,21 +67,34 @@ def grey(pictures: np.ndarray, low: float = -1.0, high: float = 1.6) -> np.ndarr
     return 1 - np.clip((np.asarray(pictures) - low) / (high - low), 0, 1)
 
 
-def rows(pictures: Mapping[str, np.ndarray], columns: int) -> Figure:
-    """Draw rows of pictures ``(N, 8, 8)``, named at the left."""
-    fig, axes = figures.subplots(len(pictures), 1, height=0.72)
-    for ax, (name, some) in zip(np.atleast_1d(axes), pictures.items(), strict=True):
+def rows(
+    pictures: Mapping[str, np.ndarray], columns: int, titles: tuple[str, str] | tuple[()] = ()
+) -> Figure:
+    """Draw rows of pictures ``(N, 8, 8)``, named at the left.
+
+    Args:
+        pictures: the rows, by name.
+        columns: pictures a row.
+        titles: of the left and of the right half of the rows, which then stand apart.
+    """
+    fig, axes = figures.subplots(len(pictures), 1, height=0.57)
+    axes = np.atleast_1d(axes)
+    for ax, (name, some) in zip(axes, pictures.items(), strict=True):
         grid = figures.image_grid(grey(some[:columns]), columns, fill=1.0)
+        if titles:
+            grid = np.insert(grid, [grid.shape[1] // 2] * 5, 1.0, axis=1)
         ax.imshow(grid, cmap="gray", vmin=0, vmax=1)
         ax.set(xticks=[], yticks=[])
         ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=11)
         ax.spines[:].set_visible(False)
+    for at, title in zip((0.25, 0.75), titles, strict=False):
+        axes[0].text(at * grid.shape[1], -2, title, ha="center", va="bottom", fontsize=11)
     return fig
 
 
 def graphs() -> Figure:
     """Draw the two graphical models of the paper's figure 1."""
-    fig, axes = figures.subplots(1, 2, height=2.9, width_ratios=(1.7, 1))
+    fig, axes = figures.subplots(1, 2, height=2.6, width_ratios=(1.7, 1))
     left, right = axes
     nodes = {
         "$\\theta_s$": (0.2, 2.6, False),
@@ -91,7 +107,7 @@ def graphs() -> Figure:
     _graph(left, nodes, arrows, "CPVAE")
     _plate(left, (0.75, 0.5), 2.1, 2.7, "$i = 1 \\dots n_k$")
     _plate(left, (0.62, 0.05), 3.35, 3.3, "$k = 1 \\dots K$")
-    left.set(xlim=(-0.25, 4.15), ylim=(-0.1, 3.9))
+    left.set(xlim=(-0.25, 4.15), ylim=(-0.1, 3.5))
     nodes = {
         "$\\theta$": (0.0, 2.6, False),
         "$\\mathbf{z}_i$": (1.2, 2.6, False),
@@ -99,7 +115,7 @@ def graphs() -> Figure:
     }
     _graph(right, nodes, [(0, 2), (1, 2)], "VAE")
     _plate(right, (0.6, 0.5), 1.3, 2.7, "$i = 1 \\dots n$")
-    right.set(xlim=(-0.45, 2.1), ylim=(-0.1, 3.9))
+    right.set(xlim=(-0.45, 2.1), ylim=(-0.1, 3.5))
     return fig
 
 
@@ -138,7 +154,7 @@ def aggregates(variances: Mapping[str, tuple[float, float]]) -> Figure:
     Args:
         variances: of the codes over the own and over the other population, by title.
     """
-    fig, axes = figures.subplots(1, len(variances), height=2.7, sharey=True)
+    fig, axes = figures.subplots(1, len(variances), height=2.4, sharey=True)
     t = np.linspace(-8, 8, 401)
 
     def density(variance: float) -> np.ndarray:
@@ -147,7 +163,7 @@ def aggregates(variances: Mapping[str, tuple[float, float]]) -> Figure:
     for ax, (title, (own, other)) in zip(axes, variances.items(), strict=True):
         ax.fill_between(t, density(1.0), color="#cccccc", label="prior")
         ax.plot(t, density(own), color=PRIVATE, label="own data")
-        ax.plot(t, density(other), "--", color=ELSE, label="other data")
+        ax.plot(t, density(other), "--", color=OTHERS, label="other data")
         ax.set(title=title, xlabel="private code $t_1$", yticks=[])
     axes[0].set_ylabel("density")
     axes[0].legend(fontsize=10, loc="upper left", handlelength=1.2, borderaxespad=0)
@@ -162,10 +178,11 @@ def prices(blur: np.ndarray, lines: Mapping[str, tuple], noise: float) -> Figure
         lines: prices ``(M,)``, best noise and its price, by name.
         noise: the noise variance.
     """
-    fig, ax = figures.subplots(height=3.0)
-    for (name, (price, best, cost)), style in zip(lines.items(), ("-", "--", ":"), strict=True):
-        (line,) = ax.semilogx(blur, price, style, label=name)
-        ax.plot(best / noise, cost, "o", color=line.get_color())
+    fig, ax = figures.subplots(height=2.6)
+    looks = (("-", ELBO), ("--", OBJECTIVE), (":", OBJECTIVE))
+    for (name, (price, best, cost)), (style, colour) in zip(lines.items(), looks, strict=True):
+        ax.semilogx(blur, price, style, color=colour, label=name)
+        ax.plot(best / noise, cost, "o", color=colour)
     ax.set(xlabel="blur $\\tau / \\sigma^2$", ylabel="price, nats", ylim=(0, 6))
     ax.legend(fontsize=11)
     return fig
@@ -173,9 +190,9 @@ def prices(blur: np.ndarray, lines: Mapping[str, tuple], noise: float) -> Figure
 
 def unbounded(reach: np.ndarray, lines: Mapping[str, np.ndarray], ceiling: float) -> Figure:
     """Draw J against the scale of the private code, with what no log evidence can exceed."""
-    fig, ax = figures.subplots(height=3.1)
+    fig, ax = figures.subplots(height=2.6)
     for (label, values), style in zip(lines.items(), ("-", "--", ":"), strict=True):
-        ax.semilogx(reach, values, style, label=label)
+        ax.semilogx(reach, values, style, color=OBJECTIVE, label=label)
     ax.axhline(ceiling, color=figures.GREY, lw=1.4)
     ax.text(reach[-1], ceiling + 0.15, "ceiling", ha="right")
     ax.set(xlabel="scale $s$ of the private code", ylabel="nats a datum")
@@ -220,7 +237,7 @@ def information_panels(
         chosen: index of the alpha that is shown.
         text: a line below.
     """
-    looks = (SHARED, figures.PINK, PRIVATE)
+    looks = (SHARED, SHARED, PRIVATE)  # the colour of a layer; dashed where it does not belong
     at = np.log2(alphas)
     heights = np.array([values[chosen] for values in lines.values()])
     curves = [
@@ -257,15 +274,15 @@ def matrices(panels: Mapping[str, Sequence[Sequence[str]]], rows: str) -> Figure
         panels: ``(K, K)`` texts of the cells by title; a cell without text stays empty.
         rows: what stands at the left of each row, before its number.
     """
-    fig, axes = figures.subplots(1, len(panels), height=2.3)
+    fig, axes = figures.subplots(1, len(panels), height=2.1)
     for ax, (title, cells) in zip(np.atleast_1d(axes), panels.items(), strict=True):
         count = len(cells)
         for k, row in enumerate(cells):
             for j, text in enumerate(row):
-                colour = ELSE if k == j else PRIVATE
+                colour, ink = (PRIVATE, "white") if k == j else (OTHERS, "black")
                 look = {"fc": colour if text else "none", "ec": figures.GREY}
                 ax.add_patch(Rectangle((j - 0.46, k - 0.46), 0.92, 0.92, lw=1.0, **look))
-                ax.text(j, k, text, ha="center", va="center", color="white", fontsize=11)
+                ax.text(j, k, text, ha="center", va="center", color=ink, fontsize=11)
         numbers = range(1, count + 1)
         ax.set_yticks(range(count), [f"{rows} {k}" for k in numbers])
         ax.set_xticks(range(count), [str(k) for k in numbers])
@@ -278,24 +295,11 @@ def matrices(panels: Mapping[str, Sequence[Sequence[str]]], rows: str) -> Figure
     return fig
 
 
-def preference(alphas: np.ndarray, difference: np.ndarray, threshold: float) -> Figure:
-    """Draw J with the common layer shared minus J with it private, against the weight alpha."""
-    fig, ax = figures.subplots(height=2.5)
-    ax.axhline(0, color=figures.GREY, lw=1.2)
-    ax.semilogx(alphas, difference, color=SHARED)
-    ax.plot(1, 0, "o", color=figures.BLACK)
-    ax.annotate("the tie", (1, 0), xytext=(6, -16), textcoords="offset points", fontsize=11)
-    ax.axvline(threshold, color=PRIVATE, ls="--", lw=1.4)
-    ax.text(threshold * 1.06, difference.min(), "$\\alpha_*$", fontsize=12)
-    ax.set(xlabel="weight $\\alpha$", ylabel="difference in J")
-    return fig
-
-
 def gated(distances: np.ndarray, lines: Mapping[str, np.ndarray], shared: float) -> Figure:
     """Draw the price of a layer in a private code that looks first, against the distance."""
-    fig, ax = figures.subplots(height=2.7)
-    for (name, price), style in zip(lines.items(), ("-", "--", ":"), strict=True):
-        ax.plot(distances, price, style, label=name)
+    fig, ax = figures.subplots(height=2.4)
+    for (name, price), style in zip(lines.items(), ("-", ":", "-."), strict=True):
+        ax.plot(distances, price, style, color=OBJECTIVE, label=name)
     ax.axhline(shared, color=figures.GREY, lw=1.4)
     ax.text(distances[0], shared + 0.2, "price in z", fontsize=11)
     ax.set(xlabel="distance $d$ of the populations", ylabel="price in t, nats", ylim=(0, None))
