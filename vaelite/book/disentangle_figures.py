@@ -34,7 +34,7 @@ def picture_rows(rows: np.ndarray, names: Sequence[str], columns: Sequence[str] 
 
 def rotations(angles: Sequence[float], mig: np.ndarray) -> Figure:
     """Draw MIG ``(models, angles)`` against the rotation, a dot for each model as trained."""
-    fig, ax = figures.subplots(height=3.2)
+    fig, ax = figures.subplots(height=2.8)
     for line, colour in zip(mig, figures.COLOURS, strict=False):
         ax.plot(angles, line, color=colour, lw=1.5)
         ax.plot(0, line[0], "o", color=colour, clip_on=False)
@@ -63,7 +63,7 @@ def sheet(grey: np.ndarray) -> np.ndarray:
 
 def gap_lines(sweep: np.ndarray, gaps: Mapping[str, np.ndarray]) -> Figure:
     """Draw free energy minus log-likelihood against the rotation away from the truth."""
-    fig, ax = figures.subplots(height=2.9)
+    fig, ax = figures.subplots(height=2.7)
     for (name, gap), style in zip(gaps.items(), ("-", "--", ":"), strict=True):
         ax.plot(sweep, gap, style, label=name)
     ax.axvline(0, color=figures.GREY, lw=1)
@@ -160,13 +160,13 @@ def by_batch_size(
         axes[part].set_title(name, fontsize=11)
         axes[part].set_xticks(sizes[::2], [str(size) for size in sizes[::2]], minor=False)
         axes[part].minorticks_off()
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=11)
     return fig
 
 
 def overfitting(watch: np.ndarray, stopped: float, truth: float) -> Figure:
     """Draw estimated divergences ``(T, 3)``: step, on own samples, on fresh samples."""
-    fig, ax = figures.subplots(height=2.7)
+    fig, ax = figures.subplots(height=2.5)
     ax.plot(watch[:, 0], watch[:, 1], color=figures.ORANGE, label="own training samples")
     ax.plot(watch[:, 0], watch[:, 2], "--", color=figures.BLUE, label="fresh samples")
     ends = watch[[0, -1], 0]
@@ -273,7 +273,7 @@ def shuffles(
         notes: what stands in the corner of each panel, by row and column.
     """
     columns = list(next(iter(codes.values())))
-    fig, axes = figures.subplots(len(codes), len(columns), height=1.45, sharex=True, sharey=True)
+    fig, axes = figures.subplots(len(codes), len(columns), height=1.35, sharex=True, sharey=True)
     for row, (name, clouds) in zip(axes, codes.items(), strict=True):
         for ax, column in zip(row, columns, strict=True):
             ax.plot(*clouds[column].T, ".", ms=2, color=figures.BLUE)
