@@ -148,7 +148,7 @@ def by_batch_size(
     whole: Sequence[float],
 ) -> Figure:
     """Draw index-code and total correlation against the batch size, with two standard errors."""
-    fig, axes = figures.subplots(1, 2, height=2.8)
+    fig, axes = figures.subplots(1, 2, height=2.6)
     looks = {"stratified": ("o-", figures.BLUE), "mis-indexed": ("s--", figures.ORANGE)}
     for part, name in enumerate(("index-code (nats)", "total correlation (nats)")):
         axes[part].axhline(whole[part], color=figures.GREY, lw=1.5, label="all data")
@@ -179,7 +179,7 @@ def overfitting(watch: np.ndarray, stopped: float, truth: float) -> Figure:
 
 def price(outcome: Mapping[tuple[str, float], np.ndarray], betas: Sequence[float]) -> Figure:
     """Draw reconstruction and MIG, ``(seeds, 2 or more)`` by method and beta, a dot a seed."""
-    fig, axes = figures.subplots(1, 2, height=2.7)
+    fig, axes = figures.subplots(1, 2, height=2.5)
     looks = {"β-VAE": (figures.BLUE, "o", "-", -0.04), "β-TCVAE": (figures.ORANGE, "s", "--", 0.04)}
     for name, (colour, marker, style, shift) in looks.items():
         for column, ax in enumerate(axes):
@@ -225,7 +225,7 @@ def order_of_averages(means: np.ndarray, deviation: float) -> Figure:
 
 def weight_matrices(matrices: Mapping[str, np.ndarray]) -> Figure:
     """Draw square matrices of weights ``(B, B)`` side by side, the darker the larger."""
-    fig, axes = figures.subplots(1, len(matrices), height=2.3)
+    fig, axes = figures.subplots(1, len(matrices), height=2.0)
     top = max(matrix.max() for matrix in matrices.values())
     for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
         ax.imshow(matrix, vmin=0, vmax=top)
@@ -246,7 +246,7 @@ def classifier(
         fitted: coefficients of 1, z and z squared.
         truth: the same of the log ratio.
     """
-    fig, (left, right) = figures.subplots(1, 2, height=2.6)
+    fig, (left, right) = figures.subplots(1, 2, height=2.4)
     bins, z = np.linspace(-3.5, 3.5, 50), np.linspace(-2, 3, 100)
     looks = ((figures.BLUE, "q, label 1"), (figures.GREEN, "p, label 0"))
     for values, (colour, name) in zip(samples, looks, strict=True):
