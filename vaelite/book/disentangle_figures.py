@@ -160,7 +160,9 @@ def by_batch_size(
         axes[part].set_title(name, fontsize=11)
         axes[part].set_xticks(sizes[::2], [str(size) for size in sizes[::2]], minor=False)
         axes[part].minorticks_off()
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=11)
+    fig.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=11
+    )
     return fig
 
 
