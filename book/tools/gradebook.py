@@ -7,6 +7,7 @@ Canvas' gradebook, or Moodle's grading worksheet.  The grades go back into the s
 from __future__ import annotations
 
 import csv
+import html
 import io
 import itertools
 import math
@@ -23,6 +24,7 @@ from vaelite.files import replacing
 # Moodle leaves out names where submissions are anonymous.
 CANVAS = {"ID", "Section"}
 MOODLE = {"Identifier", "Grade", "Last modified (grade)"}
+EXCUSED = "EX"  # what Canvas shows where a student owes no work
 LATE = "late"  # the question of a penalty
 MARK_COLUMNS = ["assignment", "student", "question", "points", "words"]
 # How the two name what students hand in, when all of it is downloaded at once.
@@ -127,7 +129,8 @@ def read_roster(path: Path) -> dict[str, dict[str, str]]:
     rows = read_table(path, [])
     columns = set(rows[0]) if rows else set()
     if columns >= CANVAS:
-        rows = [row for row in rows if row["ID"]]  # no line of points, no test student
+        # Neither the lines of points and of posting, nor Canvas' view of a student.
+        rows = [row for row in rows if row["ID"] and not _is_test_student(row)]
         names = [row.get("SIS Login ID") or row["ID"] for row in rows]
     elif columns >= MOODLE:
         names = [row.get("Email address") or row["Identifier"] for row in rows]
@@ -146,6 +149,12 @@ def read_roster(path: Path) -> dict[str, dict[str, str]]:
             raise AssignmentError(f"{path} has two rows for {name}.")
         roster[name] = row
     return roster
+
+
+def _is_test_student(row: dict[str, str]) -> bool:
+    """Whether Canvas made this row for whoever looks at the course as a student."""
+    name = row.get("Student") or f"{row.get('LastName')}, {row.get('FirstName')}"
+    return name == "Student, Test"
 
 
 def student_of(stem: str, roster: dict[str, dict[str, str]]) -> str:
@@ -305,11 +314,11 @@ class Book:
         column = next(named, self.assignment)  # a new name is a new assignment to Canvas
         about = columns[: columns.index("Section") + 1]  # Canvas finds assignments behind it
         top = {about[0]: "Points Possible", column: self.possible}
-        table = [
-            {**self.roster[name], column: rows[name]["total"]}
-            for name in self.roster
-            if name in rows
-        ]
+        table = []
+        for name, row in self.roster.items():
+            if name in rows:
+                excused = row.get(column, "").upper() == EXCUSED
+                table.append({**row, column: EXCUSED if excused else rows[name]["total"]})
         write_table(path, [top, *table], [*about, column])
 
     def _write_moodle(self, path: Path, rows: dict[str, dict], columns: list[str]) -> None:
@@ -321,8 +330,10 @@ class Book:
                     for question in (*self.questions, LATE)
                     if (mark := self.marks.get((name, question))) and mark.words
                 ]
-                graded = {"Grade": rows[name]["total"], "Feedback comments": " ".join(words)}
-                table.append({**row, **graded})
+                # Moodle takes the cell for HTML: p<q would be a tag, and lines would run together.
+                text = html.escape("\n".join(words), quote=False).replace("\n", "<br>")
+                comments = text or row.get("Feedback comments", "")  # what stands there stays
+                table.append({**row, "Grade": rows[name]["total"], "Feedback comments": comments})
         write_table(path, table, list(dict.fromkeys([*columns, "Grade", "Feedback comments"])))
 
     def write_feedback(self, path: Path, student: str) -> None:
@@ -351,7 +362,7 @@ class Book:
             if mark and mark.points is not None and cases:
                 lines += ["- The points were given by hand."]
             if mark and mark.words:
-                lines += ["", f"> {mark.words}"]
+                lines += ["", *(f"> {line}".rstrip() for line in mark.words.splitlines())]
             lines += [""]
         write(path, "\n".join(lines))
 

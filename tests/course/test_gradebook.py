@@ -7,20 +7,26 @@ from assignments import AssignmentError
 from gradebook import Book, read_roster, read_table, shown, similar, student_of
 
 QUESTIONS = {"q1": {"points": 4.0, "manual": False}, "q2": {"points": 2.0, "manual": True}}
-CANVAS = """\
+# As its gradebook_exporter.rb writes it, with an assignment posted by hand, a name that begins with
+# an equals sign, somebody excused and Canvas' own view of a student.
+CANVAS = '''\
 Student,ID,SIS User ID,SIS Login ID,Section,01_tiny (77),Final Score
-    Points Possible,,,,,6,(read only)
-"Doe, Jane",101,S1,jane,Autumn,,
-"=Cmd, Tom",102,S2,tom,Autumn,,
-"Student, Test",,,,Autumn,,
-"""
-# The columns that Moodle's importer asks for are Identifier, Grade and Last modified (grade).
-HEAD = "Identifier,Full name,Email address,Status,Grade,Maximum Grade,Last modified (grade)"
-MOODLE = f"""\
-{HEAD},Feedback comments
-Participant 901,Jane Doe,jane@uni.edu,Submitted,,6.00,-,
-Participant 902,Tom Cmd,tom@uni.edu,Submitted,,6.00,-,
-"""
+,,,,,Manual Posting,
+    Points Possible,,,,,6.00,(read only)
+"Doé, Jane",101,007,jane,Autumn and Winter,,
+"=""=Cmd, Tom""",102,S2,tom,Autumn,2.00,
+"Free, Ann",103,S3,ann,Autumn,EX,
+"Student, Test",199,,0a1b2c3d4e5f60718293a4b5c6d7e8f901234567,Autumn,,
+'''
+# As Moodle 5.1 writes it; the importer asks for Identifier, Grade and Last modified (grade).
+MOODLE = '''\
+Identifier,"Full name","Email address",Status,Grade,"Maximum grade","Grade can be changed",\
+"Last modified (submission)","Last modified (grade)","Feedback comments"
+"Participant 901","José Núñez, Doe",jane@uni.edu,"Submitted for grading -  - ",,6.00,Yes,\
+"Sunday, 22 November 2026, 1:55 PM",-,
+"Participant 902","=1+1 ""Tom""",tom@uni.edu,"No submission - Graded -  - ",0.00,6.00,Yes,\
+-,"Sunday, 22 November 2026, 2:01 PM",<p>Typed there.</p>
+'''
 
 
 def table(path, text):
@@ -55,20 +61,24 @@ def rows(path):
 
 def test_canvas_gets_its_own_rows_back(tmp_path):
     roster = read_roster(table(tmp_path / "roster.csv", CANVAS))
-    assert list(roster) == ["jane", "tom"]
+    assert list(roster) == ["jane", "tom", "ann"]
     assert student_of("doejane_101_555_01_tiny", roster) == "jane"
     assert student_of("cmdtom_LATE_102_556_homework-2", roster) == "tom"
-    assert student_of("other_103_557_01_tiny", roster) == "other_103_557_01_tiny"
+    assert student_of("other_104_557_01_tiny", roster) == "other_104_557_01_tiny"
     found = book(roster, tmp_path, '01_tiny,jane,q2,"1,5",Short.\n')
-    found.records = {"jane": record(3.0), "tom": record(0.0)}
+    found.records = {"jane": record(3.0), "tom": record(0.0), "ann": record(0.0)}
     found.write(tmp_path)
     assert rows(tmp_path / "canvas.csv") == [
         ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "01_tiny (77)"],
         ["Points Possible", "", "", "", "", "6"],
-        ["Doe, Jane", "101", "S1", "jane", "Autumn", "4.5"],
-        ["'=Cmd, Tom", "102", "S2", "tom", "Autumn", "0"],
+        ["Doé, Jane", "101", "007", "jane", "Autumn and Winter", "4.5"],
+        ['\'="=Cmd, Tom"', "102", "S2", "tom", "Autumn", "0"],
+        ["Free, Ann", "103", "S3", "ann", "Autumn", "EX"],  # a number would end the excuse
     ]
-    assert rows(tmp_path / "to_mark.csv")[1:] == [["01_tiny", "tom", "q2", "", ""]]
+    assert rows(tmp_path / "to_mark.csv")[1:] == [
+        ["01_tiny", "tom", "q2", "", ""],
+        ["01_tiny", "ann", "q2", "", ""],
+    ]
     assert not (tmp_path / "moodle.csv").exists()
 
 
@@ -112,24 +122,23 @@ def test_moodle_without_names_goes_by_its_numbers(tmp_path):
 
 def test_moodle_gets_its_own_worksheet_back(tmp_path):
     roster = read_roster(table(tmp_path / "roster.csv", MOODLE))
-    assert student_of("Jane Doe_901_assignsubmission_file", roster) == "jane@uni.edu"
+    # Its archive carries a flag for UTF-8 that not every unzip heeds.
+    assert student_of("Jos+N_901_assignsubmission_file", roster) == "jane@uni.edu"
     assert student_of("TOM", roster) == "tom@uni.edu"
-    found = book(roster, tmp_path, "01_tiny,jane@uni.edu,q2,2,=Good\n")
+    words = '"=Good: p<q.\n\nR&D."'
+    marks = f"01_tiny,jane@uni.edu,q2,2,{words}\n01_tiny,jane@uni.edu,late,-1,One day.\n"
+    found = book(roster, tmp_path, marks)
     found.records = {name: record(4.0) for name in roster}
     found.write(tmp_path)
-    head, jane, tom = rows(tmp_path / "moodle.csv")
-    assert head == MOODLE.splitlines()[0].split(",")
-    assert jane == [
-        "Participant 901",
-        "Jane Doe",
-        "jane@uni.edu",
-        "Submitted",
-        "6",
-        "6.00",
-        "-",
-        "q2: =Good",
-    ]
-    assert tom[4] == "4"
+    given, (head, jane, tom) = rows(tmp_path / "roster.csv"), rows(tmp_path / "moodle.csv")
+    assert [head[0].strip("\ufeff"), *head[1:]] == given[0]
+    assert jane[0:3] == given[1][0:3] and jane[5:9] == given[1][5:9]
+    assert jane[4] == "5" and tom[4] == "4"
+    # Moodle shows the cell as HTML.
+    assert jane[9] == "q2: =Good: p&lt;q.<br><br>R&amp;D.<br>late: One day."
+    assert tom[1] == "'" + given[2][1] and tom[9] == "<p>Typed there.</p>"
+    found.write_feedback(tmp_path / "jane.md", "jane@uni.edu")
+    assert "> =Good: p<q.\n>\n> R&D.\n" in (tmp_path / "jane.md").read_text()
 
 
 def test_marks_and_overrides_count_and_are_said(tmp_path):
