@@ -65,7 +65,7 @@ def trees(shown: Mapping[str, Tree], branches: Callable, leaves: Callable) -> Fi
     def node(ax: Axes, tree: Tree, names: dict, height: float, left: float) -> float:
         def box(name: str, x: float, style: str, colour: str) -> None:
             look = {"boxstyle": style, "fc": "white", "ec": colour}
-            place = {"ha": "center", "va": "center", "fontsize": 11}
+            place = {"ha": "center", "va": "center", "fontsize": 13}
             ax.annotate(name, (x, height), bbox=look, color="black", **place)
 
         if tree == 1:
