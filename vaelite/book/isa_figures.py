@@ -16,7 +16,7 @@ from vaelite.book.explore import Curve, Panel, Points
 
 def two_priors(clouds: Mapping[str, np.ndarray]) -> Figure:
     """Draw two clouds ``(N, 2)`` side by side on the same axes."""
-    fig, axes = figures.subplots(1, 2, height=3.0, sharex=True, sharey=True)
+    fig, axes = figures.subplots(1, 2, height=2.5, sharex=True, sharey=True)
     for ax, (name, z) in zip(axes, clouds.items(), strict=True):
         ax.plot(*z.T, ".", color=figures.BLUE, markersize=3, alpha=0.5)
         ax.set(title=name, xlabel="$z_1$", xlim=(-4, 4), ylim=(-4, 4), aspect="equal")

@@ -227,7 +227,7 @@ def posterior_and_q(grid: LatentGrid, x: Tensor, mean: Tensor, log_var: Tensor) 
         mean: ``(2,)``, of q.
         log_var: ``(2,)``, of q.
     """
-    figure, (left, right) = figures.subplots(1, 2, height=3.0, width_ratios=[1, 2.2])
+    figure, (left, right) = figures.subplots(1, 2, height=2.6, width_ratios=[1, 2.2])
     side = round(len(x) ** 0.5)
     left.imshow(x.reshape(side, side))
     left.axis("off")
