@@ -109,8 +109,9 @@ RULES = """\
 your instructor's included. Grading uses one core, {memory:g} GiB of memory and no network. You may
 import {modules} and what comes with Python.
 
-Talk with anyone, read anything. What you hand in you write and can explain, and your answer in words
-ends with who and what helped you, a program that writes code included. The rules of your course come first."""
+Talk with anyone, read anything. What you hand in you write and can explain, and your answer in
+words ends with who and what helped you, a program that writes code included. The rules of your
+course come first."""
 
 # The last cell of the key: nbval fails where one of the public tests fails.
 ALL_PASSED = """\
