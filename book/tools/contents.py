@@ -1,8 +1,9 @@
-"""The table of contents: the chapters that are here, read from their files, and those to come."""
+"""The table of contents: the chapters that are here, and the assignments that belong to each."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import ledger
 import notebooks
@@ -17,6 +18,9 @@ PLANNED = {
     11: "Many aspects, some missing",
     12: "One family",
 }
+_EXERCISES = re.compile(
+    r"^(?P<heading>## (?:\d+\. )?Exercises\n\n)(?:They rise in difficulty\..*\n\n)?", re.MULTILINE
+)
 
 
 def assignments() -> dict[str, list[int]]:
@@ -30,6 +34,24 @@ def assignments() -> dict[str, list[int]]:
             numbers = list(range(numbers[0], numbers[-1] + 1))
         found[master.stem] = numbers
     return found
+
+
+def name_assignments(source: Path) -> None:
+    """Write into a chapter, below its exercises' heading, which assignments belong to it.
+
+    Args:
+        source: the chapter; left untouched where the sentence already stands there.
+    """
+    text = source.read_text(encoding="utf-8")
+    chapter = int(source.name[:2])
+    asking = [name[:2] for name, numbers in assignments().items() if chapter in numbers]
+    told = "They rise in difficulty."
+    if asking:
+        names, has = ("Assignments", "have") if len(asking) > 1 else ("Assignment", "has")
+        told += f" [{names} {' and '.join(asking)}](../book/teaching.md) {has} more, with tests."
+    fresh = _EXERCISES.sub(lambda match: f"{match['heading']}{told}\n\n", text, count=1)
+    if fresh != text:
+        source.write_text(fresh, encoding="utf-8")
 
 
 def table() -> str:

@@ -23,6 +23,7 @@ from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
+import contents
 import nbformat
 import notebooks
 import numbering
@@ -100,6 +101,7 @@ def refresh(source: Path, force: bool = False) -> str:
     refresh_setup(source)
     numbered = source != notebooks.TEMPLATE
     if numbered:
+        contents.name_assignments(source)
         numbering.number_source(source, notebooks.chapters())
     notebook = notebooks.read_source(source)
     old = notebooks.read_executed(source)

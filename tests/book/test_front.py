@@ -49,3 +49,19 @@ def test_twelve_chapters_are_here_or_planned():
     for name, chapters in contents.assignments().items():
         for number in chapters:
             assert f"[{name[:2]}](teaching.md)" in rows[number - 1]
+
+
+def test_every_chapter_names_its_assignments(tmp_path):
+    for source in notebooks.chapters():
+        copy = tmp_path / source.name
+        copy.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+        contents.name_assignments(copy)
+        assert copy.read_text(encoding="utf-8") == source.read_text(encoding="utf-8"), source.name
+    copy = tmp_path / "06_new.md"
+    for before in ("", "They rise in difficulty. [Assignment 99](x) has more.\n\n"):
+        copy.write_text(f"## Exercises\n\n{before}**1.**\n", encoding="utf-8")
+        contents.name_assignments(copy)
+        assert copy.read_text(encoding="utf-8") == (
+            "## Exercises\n\nThey rise in difficulty. [Assignments 02 and 07](../book/teaching.md) "
+            "have more, with tests.\n\n**1.**\n"
+        )

@@ -12,6 +12,8 @@ from vaelite.book.chapter import number
 from vaelite.book.explore import Bars, Curve, Panel, Points
 
 TASKS = ("sunflower", "daisy", "iris", "daffodil", "pansy")
+# The two layers of a picture; a task has the colour of its number, a training one of the rest.
+DIGITS, GRASS = figures.BLUE, figures.ORANGE
 
 
 def pictures(rows: Mapping[str, np.ndarray], height: float = 0.62) -> Figure:
@@ -49,7 +51,7 @@ def shares(alphas: Sequence[str], lines: Mapping[str, Sequence[float]], at: int)
         at: which training is marked.
     """
     places = np.arange(len(alphas))
-    colours = (figures.BLUE, figures.ORANGE)
+    colours = (DIGITS, GRASS)
     drawn = list(zip(lines.items(), colours, (False, True), strict=True))
     text = ", ".join(f"{name} {number(values[at], '.2f')}" for name, values in lines.items())
     everything = np.stack(list(lines.values()))
@@ -117,11 +119,11 @@ def annealing(
         weights: ``(epochs,)``, alpha in epochs 0, 1, 2, ...
         kls: steps, own KL and cross KL ``(entries,)`` by training.
     """
-    fig, (above, below) = figures.subplots(2, 1, height=2.5)
+    fig, (above, below) = figures.subplots(2, 1, height=2.0)
     above.semilogy(weights, color=figures.BLACK)
     above.set(xlabel="epoch e", ylabel="α")
     for (name, (steps, own, cross)), colour in zip(
-        kls.items(), (figures.BLUE, figures.ORANGE), strict=False
+        kls.items(), (figures.SKY, figures.class_colour(8)), strict=False
     ):
         below.semilogy(steps, own, "-", color=colour, label=f"{name}: own data")
         below.semilogy(steps, cross, ":", color=colour, label=f"{name}: other data")
@@ -138,7 +140,7 @@ def errors_by_phase(errors: Mapping[str, np.ndarray]) -> Figure:
     Args:
         errors: ``(phases, tasks)`` by method.
     """
-    fig, axes = figures.subplots(1, len(errors), height=3.2, sharey=True, squeeze=False)
+    fig, axes = figures.subplots(1, len(errors), height=2.8, sharey=True, squeeze=False)
     for ax, (method, table) in zip(axes[0], errors.items(), strict=True):
         phases, tasks = np.shape(table)
         for task in range(tasks):
@@ -174,7 +176,7 @@ def learned_so_far(
     return [
         Panel(image=np.concatenate([top, gap, bottom]), title="flowers, and again"),
         Panel(
-            bars=Bars(heights, names=[name[:3] for name in TASKS]),
+            bars=Bars(heights, names=[name[:3] for name in TASKS], colour=figures.GREY),
             ylabel="squared error",
             ylim=(0, 1.1 * most),
             text=f"tasks 1 to {known} taught",

@@ -14,6 +14,10 @@ from vaelite.book import figures
 from vaelite.book.explore import Bars, Curve, Panel, Points, ellipse, pick, softmax
 from vaelite.distributions import NormalGamma
 
+# What a datum pays for its place in a cluster, and for its cluster.  Components have the colours of
+# classes, 0 to 7, and steps the first two.
+WHERE, WHICH = figures.class_colour(8), figures.class_colour(9)
+
 # Arithmetic that a page can repeat.
 
 
@@ -91,7 +95,7 @@ def clusters_panels(x: Any, handles: Sequence[Any], fits: Sequence[tuple], sweep
             equal_aspect=True,
         ),
         Panel(
-            bars=Bars(n, colour=figures.BLUE),
+            bars=Bars(n, colour=figures.GREY),
             ylim=(0, count),
             xlabel="component",
             ylabel="data",
@@ -257,8 +261,8 @@ def which_and_where(prior: Any, codes: Mapping[str, tuple[Any, Any]]) -> Figure:
         plane.plot(*ellipse(np.asarray(mean), np.asarray(log_var)), "k--", lw=1.2)
         plane.text(*np.asarray(mean), name, ha="center", va="center", fontsize=12)
         kl_z, kl_r = costs_of(prior, mean, log_var)
-        bars.barh(at, kl_z, color=figures.BLUE, label="KL[z]: where" if not at else None)
-        bars.barh(at, kl_r, left=kl_z, color=figures.ORANGE, label="KL[r]: which" if not at else "")
+        bars.barh(at, kl_z, color=WHERE, label="KL[z]: where" if not at else None)
+        bars.barh(at, kl_r, left=kl_z, color=WHICH, label="KL[r]: which" if not at else "")
     plane.set(xticks=[], yticks=[], xlim=(-3.2, 3.2), ylim=(-3.4, 3.2), aspect="equal")
     bars.set(yticks=range(len(codes)), yticklabels=list(codes), xlabel="nats")
     bars.invert_yaxis()
@@ -377,7 +381,7 @@ def normal_gamma(posteriors: Mapping[str, NormalGamma], truth: tuple[float, floa
 
 def traces(trace: np.ndarray, truth: float) -> Figure:
     """Draw the expected precision along stochastic steps of two rules, ``(steps, 2)``."""
-    fig, ax = figures.subplots(height=2.6)
+    fig, ax = figures.subplots(height=2.2)
     for values, name, colour in zip(
         trace.T, ("natural parameters", "$m, s, a, b$"), (figures.BLUE, figures.ORANGE), strict=True
     ):
@@ -393,7 +397,7 @@ def cost_curves(
 ) -> Panel:
     """Return KL[z] and KL[r] against log2 K, with the place of the reader's choice marked."""
     x = np.log2(np.asarray(components, float))
-    colours = (figures.BLUE, figures.ORANGE, figures.GREY)
+    colours = (WHERE, WHICH, figures.GREY)
     curves = [
         Curve(x, np.asarray(values), label=name, colour=colour, dashed=colour == figures.GREY)
         for (name, values), colour in zip(parts.items(), colours, strict=False)
@@ -411,7 +415,7 @@ def measured(components: Sequence[int], curves: Mapping[str, Sequence[np.ndarray
     """Draw what several seeds paid against log2 K: a dot a seed, a line through the means."""
     fig, ax = figures.subplots(height=2.1)
     x = np.log2(np.asarray(components, float))
-    for (name, values), colour in zip(curves.items(), (figures.BLUE, figures.ORANGE), strict=False):
+    for (name, values), colour in zip(curves.items(), (WHERE, WHICH), strict=False):
         for at, seeds in zip(x, values, strict=True):
             ax.plot(np.full(len(seeds), at), seeds, ".", color=colour, ms=5, alpha=0.6)
         if all(len(seeds) for seeds in values):

@@ -323,7 +323,7 @@ def views_of(subjects: Mapping[str, np.ndarray], missing: Mapping[str, np.ndarra
         subjects: ``(N, G, H, W)`` in [0, 1] by kind.
         missing: ``(N, G)`` bools by kind: views that nobody has seen, framed.
     """
-    fig, axes = figures.subplots(1, len(subjects), height=4.6, squeeze=False)
+    fig, axes = figures.subplots(1, len(subjects), height=3.9, squeeze=False)
     for ax, (kind, some) in zip(axes[0], subjects.items(), strict=True):
         count, _, height, width = some.shape
         grid = figures.image_grid(some.swapaxes(0, 1).reshape(-1, height, width), count, fill=1.0)

@@ -15,9 +15,10 @@ from vaelite.book import figures
 from vaelite.book.explore import Curve, Panel, Points
 from vaelite.toys import optimal_prior as toy
 
-# One colour for each term of theorem 1, and one for each task, everywhere in the chapter.
+# One colour for each term of theorem 1, for each task and for each prior, everywhere in the chapter.
 TASK, DATA, MISFIT = figures.ORANGE, figures.BLUE, figures.GREY
 TASKS = (figures.GREEN, figures.PINK)
+SIMPLE, OPTIMAL = figures.SKY, figures.class_colour(8)
 
 
 class Line(NamedTuple):
@@ -147,7 +148,7 @@ def found(world: toy.World, models: Mapping[str, Mapping[str, toy.Model]]) -> Fi
         models: by row's title, and within it by prior; a row's title is the share, in percent, of
             the first class in the second task.
     """
-    fig, axes = figures.subplots(len(models), 2, height=1.5, sharex=True, sharey=True)
+    fig, axes = figures.subplots(len(models), 2, height=1.25, sharex=True, sharey=True)
     z = np.linspace(-3, 3, 301)
     for row, (share, priors) in zip(np.atleast_2d(axes), models.items(), strict=True):
         here = with_share(world, float(share) / 100)
@@ -221,7 +222,7 @@ def ratio_panels(
         when: what that point is, such as "step 100".
     """
     along = np.arange(len(true_kl))
-    looks = (figures.ORANGE, figures.BLUE, figures.PINK)
+    looks = (OPTIMAL, figures.YELLOW, figures.BLACK)
     lines = [Curve(along, true_kl, label="truth", colour=figures.GREY, dashed=True)]
     lines += [
         Curve(along, np.clip(values, -0.6, 2.9), label=name, colour=colour)
@@ -232,7 +233,7 @@ def ratio_panels(
         Panel(
             curves=[
                 Curve(z, np.clip(truth, -6, 6), label="truth", colour=figures.GREY, dashed=True),
-                Curve(z, np.clip(learned, -6, 6), label="T(z)", colour=figures.ORANGE),
+                Curve(z, np.clip(learned, -6, 6), label="T(z)", colour=OPTIMAL),
             ],
             xlabel="code z",
             ylabel="log ratio",
@@ -241,7 +242,7 @@ def ratio_panels(
         ),
         Panel(
             curves=lines,
-            points=[Points(at, float(np.clip(shown[at], -0.6, 2.9)), colour=figures.ORANGE)],
+            points=[Points(at, float(np.clip(shown[at], -0.6, 2.9)), colour=OPTIMAL)],
             xlabel="time",
             ylabel="nats",
             ylim=(-0.7, 3),
@@ -257,17 +258,17 @@ def ratio_panels(
 
 def search(steps: np.ndarray, gaps: np.ndarray, means: float, clusters: float) -> Figure:
     """Draw how the offset of the second task moves in training, between two exact answers."""
-    fig, ax = figures.subplots(height=2.7)
-    ax.plot(steps, gaps, color=figures.BLUE)
-    for level, name in ((means, "simple prior's best"), (clusters, "optimal prior's best")):
-        _level(ax, level, name)
+    fig, ax = figures.subplots(height=2.3)
+    ax.plot(steps, gaps, color=figures.BLACK)
+    _level(ax, means, "simple prior's best", SIMPLE)
+    _level(ax, clusters, "optimal prior's best", OPTIMAL)
     ax.set(xlabel="step", ylabel="$b_2 - b_1$", ylim=(0, means + 0.3))
     return fig
 
 
-def _level(ax: Axes, level: float, name: str) -> None:
+def _level(ax: Axes, level: float, name: str, colour: str = figures.GREY) -> None:
     """Draw a dashed line across, its name above its right end."""
-    ax.axhline(level, color=figures.GREY, lw=1.4, ls="--")
+    ax.axhline(level, color=colour, lw=1.4, ls="--")
     ax.annotate(
         name,
         (1, level),
@@ -309,9 +310,9 @@ def planes(codes: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence,
 
 def pull(errors: np.ndarray, capped: np.ndarray, pulled: np.ndarray, entropy: float) -> Figure:
     """Draw what a wrong offset costs under each prior, and the entropy of the task."""
-    fig, ax = figures.subplots(height=2.7)
-    ax.plot(errors, pulled, color=figures.BLUE, label="simple prior: task + misfit")
-    ax.plot(errors, capped, color=TASK, label="optimal prior: task")
+    fig, ax = figures.subplots(height=2.3)
+    ax.plot(errors, pulled, color=SIMPLE, label="simple prior: task + misfit")
+    ax.plot(errors, capped, color=OPTIMAL, label="optimal prior: task")
     _level(ax, entropy, "entropy of the task")
     ax.set(xlabel="error of $b_2 - b_1$", ylabel="nats", xlim=(0, errors[-1]), ylim=(0, None))
     ax.legend(fontsize=11, loc="upper left")
@@ -327,19 +328,19 @@ def price(
     """Draw what codes know about the class against what they tell of the task.
 
     Args:
-        curves: information about the task and about the class, by name.
+        curves: information about the task and about the class, by name: first for the offsets
+            that the simple prior finds, then for those of the optimal one.
         entropy: of the class; no code knows more.
         of_labels: what the class tells about the task.
-        marks: single codes, ``(x, y)``, by name.
+        marks: single codes, ``(x, y)``, by name, in the same order.
     """
-    fig, ax = figures.subplots(height=3.2)
+    fig, ax = figures.subplots(height=2.8)
     end = max(float(np.max(x)) for x, _ in curves.values())
     ax.plot([0, of_labels, end], [entropy - of_labels, entropy, entropy], "--", color=figures.GREY)
     ax.text(end, entropy + 0.02, "no code above", ha="right", fontsize=11)
-    for (name, (x, y)), colour in zip(curves.items(), (figures.BLUE, figures.PINK), strict=True):
-        ax.plot(x, y, color=colour, label=name)
-    for (name, (x, y)), look in zip(marks.items(), "os", strict=True):
-        ax.plot(x, y, look, color=figures.ORANGE, ms=8, label=name)
+    for shown, look in ((curves, "-"), (marks, "o")):
+        for (name, (x, y)), colour in zip(shown.items(), (SIMPLE, OPTIMAL), strict=True):
+            ax.plot(x, y, look, color=colour, ms=8, label=name)
     ax.set(xlabel="$\\mathrm{I}(S; Z)$, nats", ylabel="$\\mathrm{I}(C; Z)$, nats")
     ax.set(xlim=(0, end), ylim=(0, entropy + 0.12))
     ax.legend(fontsize=10, loc="lower right")
