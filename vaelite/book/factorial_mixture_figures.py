@@ -284,7 +284,7 @@ def product_code(centres: Sequence[np.ndarray], z: np.ndarray) -> Figure:
         centres: the components' means of the two factors, ``(K_1,)`` and ``(K_2,)``.
         z: ``(N, 2)`` codes.
     """
-    fig, ax = figures.subplots(height=2.7)
+    fig, ax = figures.subplots(height=2.4)
     index = [np.abs(z[:, [i]] - centres[i]).argmin(1) for i in range(2)]
     for k in range(len(centres[0])):
         for j in range(len(centres[1])):
@@ -363,7 +363,7 @@ def graphical_model() -> Figure:
 
 def normal_gamma(posteriors: Mapping[str, NormalGamma], truth: tuple[float, float]) -> Figure:
     """Draw densities of mean and precision as contours, one panel each, and the true pair."""
-    fig, axes = figures.subplots(1, len(posteriors), height=2.4, sharex=True, sharey=True)
+    fig, axes = figures.subplots(1, len(posteriors), height=2.1, sharex=True, sharey=True)
     mu, alpha = np.meshgrid(np.linspace(-1, 4, 161), np.linspace(0.02, 4, 161))
     points = torch.tensor(np.stack([mu, alpha], -1))
     for ax, (name, q) in zip(axes, posteriors.items(), strict=True):

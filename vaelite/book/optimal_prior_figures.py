@@ -288,7 +288,7 @@ def planes(codes: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence,
         labels: digits of the source ``(N,)`` and of the target.
         kept: the digits in colour; the others are small grey dots.
     """
-    fig, axes = figures.subplots(1, len(codes), height=3.1)
+    fig, axes = figures.subplots(1, len(codes), height=2.8)
     for ax, (name, pair) in zip(np.atleast_1d(axes), codes.items(), strict=True):
         for points, digit, mark, size in zip(pair, labels, "ox", (10, 14), strict=True):
             for k in kept:
