@@ -15,7 +15,7 @@ from vaelite.book import figures
 from vaelite.book.explore import Curve, Panel, Points
 from vaelite.toys import optimal_prior as toy
 
-# One colour for each term of theorem 1, for each task and for each prior, everywhere in the chapter.
+# One colour for each term of theorem 1, each task and each prior, everywhere in the chapter.
 TASK, DATA, MISFIT = figures.ORANGE, figures.BLUE, figures.GREY
 TASKS = (figures.GREEN, figures.PINK)
 SIMPLE, OPTIMAL = figures.SKY, figures.class_colour(8)
