@@ -19,7 +19,8 @@ PLANNED = {
     12: "One family",
 }
 _EXERCISES = re.compile(
-    r"^(?P<heading>## (?:\d+\. )?Exercises\n\n)(?:They rise in difficulty\..*\n\n)?", re.MULTILINE
+    r"^(?P<heading>## (?:\d+\. )?Exercises\n\n)(?:(?:They rise|\[Assignments? \d).*\n\n)?",
+    re.MULTILINE,
 )
 
 
@@ -40,15 +41,19 @@ def name_assignments(source: Path) -> None:
     """Write into a chapter, below its exercises' heading, which assignments belong to it.
 
     Args:
-        source: the chapter; left untouched where the sentence already stands there.
+        source: the chapter; left untouched where the sentence already stands there, or where a
+            paragraph of its own names every one of them, such as ``03_cross_population``.
     """
     text = source.read_text(encoding="utf-8")
     chapter = int(source.name[:2])
-    asking = [name[:2] for name, numbers in assignments().items() if chapter in numbers]
+    names = [name for name, numbers in assignments().items() if chapter in numbers]
+    if names and all(f"`{name}`" in text for name in names):
+        return
+    asking = [name[:2] for name in names]
     told = "They rise in difficulty."
     if asking:
-        names, has = ("Assignments", "have") if len(asking) > 1 else ("Assignment", "has")
-        told += f" [{names} {' and '.join(asking)}](../book/teaching.md) {has} more, with tests."
+        noun, has = ("Assignments", "have") if len(asking) > 1 else ("Assignment", "has")
+        told += f" [{noun} {' and '.join(asking)}](../book/teaching.md) {has} more, with tests."
     fresh = _EXERCISES.sub(lambda match: f"{match['heading']}{told}\n\n", text, count=1)
     if fresh != text:
         source.write_text(fresh, encoding="utf-8")

@@ -58,7 +58,11 @@ def test_every_chapter_names_its_assignments(tmp_path):
         contents.name_assignments(copy)
         assert copy.read_text(encoding="utf-8") == source.read_text(encoding="utf-8"), source.name
     copy = tmp_path / "06_new.md"
-    for before in ("", "They rise in difficulty. [Assignment 99](x) has more.\n\n"):
+    for before in (
+        "",
+        "They rise in difficulty. [Assignment 99](x) has more.\n\n",
+        "[Assignment 99](x) has more.\n\n",
+    ):
         copy.write_text(f"## Exercises\n\n{before}**1.**\n", encoding="utf-8")
         contents.name_assignments(copy)
         assert copy.read_text(encoding="utf-8") == (
