@@ -543,7 +543,8 @@
       area.querySelectorAll(".text").forEach((text) => { text.style.minHeight = 0; });
       const give = (less) => {
         for (const { canvas, square, axes, pad } of views) {
-          const room = canvas.parentElement.clientWidth - 16, wanted = square ? Math.min(room, 170) + 40 * axes : 160;
+          const room = canvas.parentElement.clientWidth - 16, alone = views.length === 1;
+          const wanted = square ? Math.min(room, alone ? 230 : 170) + 40 * axes : alone ? 220 : 160;
           const height = phone ? Math.max(wanted - less, 90) : pad ? Math.min(data.height, room) : data.height;
           canvas.style.height = `${height}px`;
           if (pad) canvas.style.width = `${height}px`;
