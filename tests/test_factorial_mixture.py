@@ -16,8 +16,10 @@ from vaelite.convnets import DIGITS, FACES, DeepConvDecoder, DeepConvEncoder, Pi
 from vaelite.disentangle import BetaTCVAE
 from vaelite.distributions import NormalGamma
 from vaelite.factorial_mixture import (
+    ConjugateFactor,
     FactorialMixture,
     FactorialMixtureVAE,
+    FirstOrderFactor,
     Hyperprior,
     PointMixture,
     held,
@@ -73,6 +75,20 @@ def close(samples, truth, many=5.0):
 
 
 # Equations 4 to 6 against samples of q(z|x), q(r) and q(xi).
+
+
+@pytest.mark.parametrize("kind", [ConjugateFactor, FirstOrderFactor])
+def test_divergences_of_a_factor_are_those_of_the_distributions(kind, double):
+    hyperprior = Hyperprior(m0=-0.7, s0=0.4, a0=1.3, b0=0.6, c0=2.1)
+    factor = kind(5, 3, hyperprior)
+    mean, var = torch.randn(40, 3), torch.rand(40, 3)
+    factor.natural_step(mean, var, torch.rand(40, 5).softmax(-1), 7.0, 0.8)
+    m0, s0, a0, b0, c0 = (torch.tensor(value) for value in hyperprior)
+    found = factor.expected()
+    right = kl(factor.posterior(), NormalGamma(m0, s0, a0, b0)).sum()
+    torch.testing.assert_close(found.kl_components, right)
+    right = kl(Dirichlet(factor.c), Dirichlet(c0.expand(5)))
+    torch.testing.assert_close(found.kl_weights, right)
 
 
 def test_expected_log_likelihood_and_responsibilities_are_those_of_samples(double):

@@ -48,7 +48,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Dirichlet, StudentT, kl_divergence
+from torch.distributions import StudentT
 
 from vaelite import gaussian
 from vaelite._validation import check_count
@@ -77,30 +77,19 @@ DEFAULT = Hyperprior()
 
 
 class Expected(NamedTuple):
-    """What eq. 5 and 6 need of q(xi), in double precision."""
+    """What eq. 4 to 6 need of q(xi), computed in double precision; a step asks for it once."""
 
     natural: Tensor  # (K, 2 D), E[alpha mu] and -E[alpha] / 2, the factors of z and its square
     constant: Tensor  # (K,), what eq. 6 has beside them
     log_weights: Tensor  # (K,), E ln pi
+    kl_components: Tensor  # (), line (4d)
+    kl_weights: Tensor  # (), line (4e)
 
 
 def _moments(mean: Tensor, var: Tensor) -> Tensor:
     """Return the means of z and of its square under q(z|x), ``(B, 2 D)``, in double precision."""
     mean = mean.double()
     return torch.cat([mean, mean.square() + var], -1)
-
-
-def _natural(mean: Tensor, precision: Tensor, constant: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a normal's factors of z and its square, and the constant beside them, summed over D.
-
-    Args:
-        mean: ``(K, D)``.
-        precision: ``(K, D)``.
-        constant: ``(K, D)``, what the log density has beside the weighted distance.
-    """
-    weighted = precision * mean
-    natural = torch.cat([weighted, -0.5 * precision], -1)
-    return natural, (constant - 0.5 * weighted * mean).sum(-1)
 
 
 class Factor(nn.Module):
@@ -117,8 +106,6 @@ class Factor(nn.Module):
         self.components = check_count("components", components)
         self.dim = check_count("dim", dim)
         self.hyperprior = hyperprior
-        numbers = torch.tensor(hyperprior, dtype=torch.double)
-        self.register_buffer("_hyperprior", numbers, persistent=False)
 
     @property
     def by_gradient(self) -> bool:
@@ -126,7 +113,7 @@ class Factor(nn.Module):
         return any(parameter.requires_grad for parameter in self.parameters())
 
     def expected(self) -> Expected:
-        """Return what eq. 5 and 6 need."""
+        """Return what eq. 4 to 6 need."""
         raise NotImplementedError
 
     def expected_log_likelihood(
@@ -148,7 +135,7 @@ class Factor(nn.Module):
             var: ``(B, D)``, the variances.
             expected: what :meth:`expected` returns, if it is at hand.
         """
-        natural, constant, _ = expected or self.expected()
+        natural, constant, *_ = expected or self.expected()
         return torch.addmm(constant, _moments(mean, var), natural.mT)
 
 
@@ -183,26 +170,39 @@ class ConjugateFactor(Factor):
         values = (getattr(self, name).double() for name in "msab")
         return NormalGamma(*values, validate_args=False)
 
-    def _prior(self) -> NormalGamma:
-        return NormalGamma(*self._hyperprior[:4].double(), validate_args=False)
-
     def expected(self) -> Expected:
-        """See :class:`Expected`."""
-        q, c = self.posterior(), self.c.double()
-        constant = 0.5 * (torch.digamma(q.a) - q.b.log() - gaussian.LOG_TWO_PI - 1 / q.s)
-        log_weights = torch.digamma(c) - torch.digamma(c.sum())
-        return Expected(*_natural(q.m, q.a / q.b, constant), log_weights)
+        r"""See :class:`Expected`.
 
-    def kl_components(self) -> Tensor:
-        """Return line (4d): KL(q || p) of the Normal-Gammas, summed over components; a scalar."""
-        return kl_divergence(self.posterior(), self._prior()).sum().to(self.m.dtype)
+        All of it follows from expected statistics: those of eq. 12 (C.1), of :math:`\ln \alpha`,
+        :math:`\alpha`, :math:`\alpha\mu` and :math:`\alpha\mu^2`, here :math:`t_1` to :math:`t_4`,
+        and :math:`\mathbb E \ln \pi` (C.3).  The divergences are those of exponential families, so
+        that C.1 is
 
-    def kl_weights(self) -> Tensor:
-        """Return line (4e): KL(q || p) of the Dirichlets, a scalar."""
-        c = self.c.double()
-        q = Dirichlet(c, validate_args=False)
-        p = Dirichlet(torch.full_like(c, self.hyperprior.c0), validate_args=False)
-        return kl_divergence(q, p).to(self.m.dtype)
+        .. math:: \sum_{k,d} \Big( (a - a_0) t_1 + a (\ln b - 1) - \ln\Gamma(a)
+            + \tfrac12 \ln s + (b_0 + \tfrac12 s_0 m_0^2) t_2 - s_0 m_0 t_3 + \tfrac12 s_0 t_4
+            + \text{const} \Big) .
+        """
+        m, s, a, b, c = (getattr(self, name).double() for name in "msabc")
+        m0, s0, a0, b0, c0 = self.hyperprior
+        log_b = b.log()
+        log_precision, precision = torch.digamma(a) - log_b, a / b
+        weighted = precision * m
+        square = torch.addcmul(1 / s, weighted, m)
+        constant = 0.5 * (log_precision - square - gaussian.LOG_TWO_PI).sum(-1)
+        total = c.sum()
+        log_weights = torch.digamma(c) - torch.digamma(total)
+        kl = torch.addcmul((a - a0) * log_precision - torch.lgamma(a), a, log_b - 1)
+        kl = kl.add(s.log(), alpha=0.5).add(precision, alpha=b0 + 0.5 * s0 * m0**2)
+        kl = kl.sub(weighted, alpha=s0 * m0).add(square, alpha=0.5 * s0)
+        of_prior = math.lgamma(a0) - a0 * math.log(b0) - 0.5 * (math.log(s0) + 1)
+        kl_weights = ((c - c0) * log_weights - torch.lgamma(c)).sum() + torch.lgamma(total)
+        return Expected(
+            torch.cat([weighted, -0.5 * precision], -1),
+            constant,
+            log_weights,
+            (kl.sum() + kl.numel() * of_prior).to(self.m.dtype),
+            (kl_weights + (len(c) * math.lgamma(c0) - math.lgamma(len(c) * c0))).to(self.m.dtype),
+        )
 
     @torch.no_grad()
     def natural_step(
@@ -231,20 +231,21 @@ class ConjugateFactor(Factor):
         """
         gamma = scale * responsibilities.double()
         m0, s0, a0, b0, c0 = self.hyperprior
-        m, s, a, b = (getattr(self, name).double() for name in "msab")
+        m, s, a, b, c = (getattr(self, name).double() for name in "msabc")
         counts = gamma.sum(0)  # (K,)
         rows = counts.unsqueeze(-1)
         first, second = (gamma.mT @ _moments(mean, var)).chunk(2, -1)  # (K, D)
         # Eq. 12's natural parameters, in turn lambda_1 + 1/2, -lambda_2, lambda_3, -2 lambda_4.
         product = s * m
+        energy = torch.addcmul(b, product, m, value=0.5)
         a = a.lerp(0.5 * rows + a0, rho)
-        energy = (b + 0.5 * product * m).lerp(0.5 * second + (b0 + 0.5 * s0 * m0**2), rho)
+        energy = energy.lerp(0.5 * second + (b0 + 0.5 * s0 * m0**2), rho)
         product = product.lerp(first + s0 * m0, rho)
         s = s.lerp(rows + s0, rho)
         m = product / s
-        for name, value in zip("msab", (m, s, a, energy - 0.5 * product * m), strict=True):
+        b = torch.addcmul(energy, product, m, value=-0.5)
+        for name, value in zip("msabc", (m, s, a, b, c.lerp(counts + c0, rho)), strict=True):
             self._put(name, value)
-        self._put("c", self.c.double().lerp(counts + c0, rho))
 
     def seed(self, mean: Tensor, var: Tensor, responsibilities: Tensor, scale: float) -> None:
         """Set q(xi) to its optimum given these: a natural step of length one."""
@@ -360,17 +361,14 @@ class PointFactor(Factor):
 
     def expected(self) -> Expected:
         """See :class:`Expected`."""
-        log_var = self.log_var.double()
-        constant = -0.5 * (log_var + gaussian.LOG_TWO_PI)
+        mean, log_var = self.mean.double(), self.log_var.double()
+        precision = (-log_var).exp()
+        weighted = precision * mean
+        natural = torch.cat([weighted, -0.5 * precision], -1)
+        constant = -0.5 * (log_var + weighted * mean + gaussian.LOG_TWO_PI).sum(-1)
+        nothing = self.mean.new_zeros(())  # a number has no posterior
         log_weights = self.logits.double().log_softmax(-1)
-        natural = _natural(self.mean.double(), (-log_var).exp(), constant)
-        return Expected(*natural, log_weights)
-
-    def kl_components(self) -> Tensor:
-        """Return zero: a number has no posterior."""
-        return self.mean.new_zeros(())
-
-    kl_weights = kl_components
+        return Expected(natural, constant, log_weights, nothing, nothing)
 
     @torch.no_grad()
     def seed(self, mean: Tensor, var: Tensor, responsibilities: Tensor, scale: float) -> None:
@@ -449,12 +447,12 @@ class FactorialPrior(Prior):
                 f"codes must be (..., {self.dim}), {len(self.factors)} factors of "
                 f"{self.factor_dim} latents; got {tuple(z.shape)}."
             )
-        return z.split(self.factor_dim, -1)
+        return z.split(self.factor_dim, -1) if len(self.factors) > 1 else (z,)
 
     # Equations 5 and 6.
 
     def expected(self) -> list[Expected]:
-        """Return what eq. 5 and 6 need of each factor's q(xi)."""
+        """Return what eq. 4 to 6 need of each factor's q(xi)."""
         return [factor.expected() for factor in self.factors]
 
     def _log_likelihoods(
@@ -549,18 +547,18 @@ class FactorialPrior(Prior):
 
     def _kl_r(self, expected: Sequence[Expected], responsibilities: Sequence[Tensor]) -> Tensor:
         found = [
-            -(torch.special.entr(gamma) + gamma * own.log_weights.to(gamma.dtype)).sum(-1)
+            -torch.special.entr(gamma).addcmul(gamma, own.log_weights.to(gamma.dtype)).sum(-1)
             for own, gamma in zip(expected, responsibilities, strict=True)
         ]
         return torch.stack(found, -1)
 
     def kl_components(self) -> Tensor:
         """Return line (4d) of each factor, ``(I,)``; the objective divides it by N."""
-        return torch.stack([factor.kl_components() for factor in self.factors])
+        return torch.stack([own.kl_components for own in self.expected()])
 
     def kl_weights(self) -> Tensor:
         """Return line (4e) of each factor, ``(I,)``; the objective divides it by N."""
-        return torch.stack([factor.kl_weights() for factor in self.factors])
+        return torch.stack([own.kl_weights for own in self.expected()])
 
     def local_terms(
         self,
@@ -1014,8 +1012,8 @@ class FactorialMixtureVAE(VAE):
             "reconstruction": reconstruction,
             "kl_z": terms.kl_z.sum(-1).mean(),
             "kl_r": terms.kl_r.sum(-1).mean(),
-            "kl_components": self.prior.kl_components().sum() / self.dataset_size,
-            "kl_weights": self.prior.kl_weights().sum() / self.dataset_size,
+            "kl_components": sum(own.kl_components for own in expected) / self.dataset_size,
+            "kl_weights": sum(own.kl_weights for own in expected) / self.dataset_size,
         }
         rest = parts["kl_r"] + parts["kl_components"] + parts["kl_weights"]
         loss = reconstruction + self.beta * parts["kl_z"] + rest
