@@ -128,7 +128,7 @@ def annealing(
         below.semilogy(steps, own, "-", color=colour, label=f"{name}: own data")
         below.semilogy(steps, cross, ":", color=colour, label=f"{name}: other data")
     below.set(xlabel="training step", ylabel="KL, nats")
-    below.legend(fontsize=10)
+    fig.legend(fontsize=10, loc="outside lower center", ncols=2)
     return fig
 
 

@@ -194,7 +194,7 @@ def unbounded(reach: np.ndarray, lines: Mapping[str, np.ndarray], ceiling: float
     for (label, values), style in zip(lines.items(), ("-", "--", ":"), strict=True):
         ax.semilogx(reach, values, style, color=OBJECTIVE, label=label)
     ax.axhline(ceiling, color=figures.GREY, lw=1.4)
-    ax.text(reach[-1], ceiling + 0.15, "ceiling", ha="right")
+    ax.text(reach[0], ceiling + 0.15, "ceiling")
     ax.set(xlabel="scale $s$ of the private code", ylabel="nats a datum")
     ax.set_ylim(ceiling - 2.2, None)
     ax.legend(fontsize=11)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from vaelite.book import figures
@@ -75,13 +74,9 @@ def gap_lines(sweep: np.ndarray, gaps: Mapping[str, np.ndarray]) -> Figure:
 
 def two_clouds(first: np.ndarray, second: np.ndarray, colour: np.ndarray) -> Figure:
     """Draw two clouds ``(N, 2)`` side by side, each point in the colour of its number."""
-    # Ends and middle of like lightness: a dark page inverts it, and all points stay in sight.
-    blue_to_orange = LinearSegmentedColormap.from_list(
-        "blue to orange", (figures.BLUE, "#8C8C8C", figures.ORANGE)
-    )
     fig, axes = figures.subplots(1, 2, height=2.7, sharey=True)
     for ax, cloud, title in zip(axes, (first, second), ("latents", "mixed latents"), strict=True):
-        ax.scatter(*cloud.T, s=3, c=colour, cmap=blue_to_orange)
+        ax.scatter(*cloud.T, s=3, c=colour, cmap=figures.BLUE_TO_ORANGE)
         ax.set(title=title, xlim=(-5, 5), ylim=(-5, 5), aspect="equal")
         ax.set(xticks=[-4, 0, 4], yticks=[-4, 0, 4])
     return fig

@@ -166,10 +166,15 @@
       });
       if (mark.kind === "curve") pen.stroke();
       else pen.fill();
-      if (draggable(mark)) {  // a ring says that one can take hold of it
-        pen.beginPath();
-        pen.arc(x[0], y[0], 9, 0, 2 * Math.PI);
-        pen.stroke();
+      if (draggable(mark)) {  // a ring says that one can take hold of it, its rim stands out on pictures
+        const width = pen.lineWidth;
+        for (const [style, more] of [[colours.ground, 3], [colours.mark(mark.colour), 0]]) {
+          pen.strokeStyle = style;
+          pen.lineWidth = width + more;
+          pen.beginPath();
+          pen.arc(x[0], y[0], 9, 0, 2 * Math.PI);
+          pen.stroke();
+        }
       }
       pen.restore();
     }

@@ -7,6 +7,7 @@ import io
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from PIL import Image
@@ -22,7 +23,9 @@ BLACK = "#000000"
 GREY = "#767676"
 COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, BLACK)
 # Four more, as far from the six and from each other as the six are, for colour-blind eyes too.
-CLASS_COLOURS = (*COLOURS[:6], "#661100", "#444444", "#4B0082", "#A0522D")
+CLASS_COLOURS = (*COLOURS[:6], "#661100", "#444444", "#5940BF", "#A0522D")
+# For numbers: ends and middle of like lightness.  A dark page inverts it, and all stays in sight.
+BLUE_TO_ORANGE = LinearSegmentedColormap.from_list("blue to orange", (BLUE, "#8C8C8C", ORANGE))
 
 # On the page: a figure of 5.2 inches is 572 CSS pixels wide, and its 12-point letters are 18 tall.
 PIXELS_PER_INCH = 110

@@ -52,7 +52,8 @@ def preferred(
     for ax, p, (name, turned) in zip(axes, norms, codes.items(), strict=True):
         p_norm = (np.abs(axis[:, None]) ** p + np.abs(axis) ** p) ** (1 / p)
         ax.contour(axis, axis, p_norm, levels=(0.4, 0.8, 1.2, 1.6), colors=figures.GREY)
-        ax.scatter(*turned.T, c=square[:, 0], s=14, cmap="cividis", vmin=-1.2, vmax=1.2)
+        look = {"s": 14, "cmap": figures.BLUE_TO_ORANGE, "vmin": -1.2, "vmax": 1.2}
+        ax.scatter(*turned.T, c=square[:, 0], **look)
         ax.set(title=name, xlim=(-1.7, 1.7), ylim=(-1.7, 1.7), aspect="equal")
         ax.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1], xlabel="$z_1$")
     axes[0].set_ylabel("$z_2$")
@@ -233,7 +234,8 @@ def mixed(before: np.ndarray, after: np.ndarray) -> Figure:
     for ax, points, title in zip(
         axes, (before, after), ("the prior", "the prior, mixed"), strict=True
     ):
-        ax.scatter(*points.T, c=np.clip(before[:, 0], -3, 3), cmap="cividis", s=7)
+        colour = np.clip(before[:, 0], -3, 3)
+        ax.scatter(*points.T, c=colour, cmap=figures.BLUE_TO_ORANGE, s=7)
         ax.set(title=title, xlim=(-6, 6), ylim=(-6, 6), aspect="equal", xlabel="first latent")
     axes[0].set_ylabel("second latent")
     return fig

@@ -280,11 +280,11 @@ def against_lambda(
     strongest = norms.max(1)
     return Panel(
         curves=[
-            Curve(along, strongest[:, k], colour=figures.COLOURS[k % 6])
+            Curve(along, strongest[:, k], colour=figures.class_colour(k % 10))
             for k in range(strongest.shape[1])
         ],
         points=[
-            Points(at, strongest[at, k], colour=figures.COLOURS[k % 6], drag=k == 0)
+            Points(at, strongest[at, k], colour=figures.class_colour(k % 10), drag=k == 0)
             for k in range(strongest.shape[1])
         ],
         xlabel="λ: " + ", ".join(names),

@@ -368,7 +368,7 @@ def heat(findings: Sequence[Finding]) -> Figure:
         solid = kind in ("better", "worse")
         shade = _SHADES(0.5 + 0.5 * np.clip(value / _FULL, -1, 1)) if solid else "white"
         ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, edgecolor="none"))
-        dark = solid and abs(value) > 0.55 * _FULL
+        dark = solid and abs(value) > 0.7 * _FULL
         text = f"{MARKS[kind][finding.survives is False]}\n{short(value)}"
         look = {"ha": "center", "va": "center", "fontsize": 10, "linespacing": 1.0}
         ax.text(x, y, text, color="white" if dark else "black", **look)

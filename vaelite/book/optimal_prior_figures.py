@@ -123,8 +123,8 @@ def stack_panel(line: Line, optimal: Any, top: float = 1.8) -> Panel:
         ylim=(0, top),
         ylabel="nats",
         title="blue data, orange task, grey misfit",
-        text=f"{first:.2f} + {line.task_information:.2f} + {(1 - optimal) * line.marginal_kl:.2f}"
-        f" = {paid:.2f}",
+        text=f"{first:.3f} + {line.task_information:.3f} + {(1 - optimal) * line.marginal_kl:.3f}"
+        f" = {paid:.3f}",
     )
 
 
@@ -225,15 +225,15 @@ def ratio_panels(
     looks = (OPTIMAL, figures.YELLOW, figures.BLACK)
     lines = [Curve(along, true_kl, label="truth", colour=figures.GREY, dashed=True)]
     lines += [
-        Curve(along, np.clip(values, -0.6, 2.9), label=name, colour=colour)
+        Curve(along, np.clip(values, -6, 6), label=name, colour=colour)
         for (name, values), colour in zip(reports.items(), looks, strict=False)
     ]
     shown = next(iter(reports.values()))
     return [
         Panel(
             curves=[
-                Curve(z, np.clip(truth, -6, 6), label="truth", colour=figures.GREY, dashed=True),
-                Curve(z, np.clip(learned, -6, 6), label="T(z)", colour=OPTIMAL),
+                Curve(z, np.clip(truth, -12, 12), label="truth", colour=figures.GREY, dashed=True),
+                Curve(z, np.clip(learned, -12, 12), label="T(z)", colour=OPTIMAL),
             ],
             xlabel="code z",
             ylabel="log ratio",

@@ -597,8 +597,9 @@ def trade_off(ax: Axes, results: Mapping[str, Any] | None, methods: Mapping[str,
             ax.annotate(
                 f"β = {strength:g}",
                 (x[i], y[i]),
-                xytext=(5, -14),
+                xytext=(-6, -13),
                 textcoords="offset points",
+                ha="right",
                 fontsize=10,
                 color=colour,
             )
