@@ -223,7 +223,7 @@ def test_the_stack_is_as_high_as_what_is_paid(optimal):
     assert inked == pytest.approx(total, abs=0.02)
     paid = total - optimal * line.marginal_kl
     assert panel.curves[0].y[0] == pytest.approx(paid)
-    assert panel.text.endswith(f"= {paid:.2f}")
+    assert panel.text.endswith(f"= {paid:.3f}")
 
 
 def test_a_ratio_is_shown_with_what_it_reports():
