@@ -156,7 +156,7 @@ def test_the_rules_stand_under_the_title(name):
     assert f"run for {limits.question_seconds:g} seconds" in rules
     assert f"{limits.memory_gib:g} GiB of memory and no network" in rules
     assert about["modules"] and all(f"`{module}`" in rules for module in about["modules"])
-    assert "who and what helped you" in rules
+    assert "your answer in\nwords ends with who and what helped you, a program that" in rules
 
 
 @pytest.mark.parametrize("name", NAMES)
