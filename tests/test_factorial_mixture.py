@@ -22,6 +22,7 @@ from vaelite.factorial_mixture import (
     FirstOrderFactor,
     Hyperprior,
     PointMixture,
+    code_moments,
     held,
     pretrain,
     seed,
@@ -82,7 +83,7 @@ def test_divergences_of_a_factor_are_those_of_the_distributions(kind, double):
     hyperprior = Hyperprior(m0=-0.7, s0=0.4, a0=1.3, b0=0.6, c0=2.1)
     factor = kind(5, 3, hyperprior)
     mean, var = torch.randn(40, 3), torch.rand(40, 3)
-    factor.natural_step(mean, var, torch.rand(40, 5).softmax(-1), 7.0, 0.8)
+    factor.natural_step(code_moments(mean, var), torch.rand(40, 5).softmax(-1), 7.0, 0.8)
     m0, s0, a0, b0, c0 = (torch.tensor(value) for value in hyperprior)
     found = factor.expected()
     right = kl(factor.posterior(), NormalGamma(m0, s0, a0, b0)).sum()
@@ -381,9 +382,8 @@ def test_density_is_that_of_samples_of_q(double):
 
 def test_density_in_single_precision_and_in_pieces(monkeypatch):
     prior = fitted([6], 40, rows=3000)
-    prior.factors[0].natural_step(
-        *encodings(3000, 40), torch.eye(6)[torch.arange(3000) % 6], 1e3, 1
-    )
+    moments = code_moments(*encodings(3000, 40))
+    prior.factors[0].natural_step(moments, torch.eye(6)[torch.arange(3000) % 6], 1e3, 1)
     z = encodings(9, 40)[0]
     found = prior.log_prob(z)
     torch.testing.assert_close(

@@ -44,6 +44,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -77,16 +78,21 @@ DEFAULT = Hyperprior()
 
 
 class Expected(NamedTuple):
-    """What eq. 4 to 6 need of q(xi), computed in double precision; a step asks for it once."""
+    """What eq. 4 to 7 need of q(xi), computed in double precision; a step asks for it once."""
 
     natural: Tensor  # (K, 2 D), E[alpha mu] and -E[alpha] / 2, the factors of z and its square
     constant: Tensor  # (K,), what eq. 6 has beside them
     log_weights: Tensor  # (K,), E ln pi
     kl_components: Tensor  # (), line (4d)
     kl_weights: Tensor  # (), line (4e)
+    q: tuple[Tensor, ...] = ()  # m, s, a, b and c; nothing for numbers that have no posterior
+
+    def log_likelihood(self, moments: Tensor) -> Tensor:
+        """Return eq. 6, ``(B, 2 D) -> (B, K)``; see :meth:`Factor.expected_log_likelihood`."""
+        return torch.addmm(self.constant, moments, self.natural.mT)
 
 
-def _moments(mean: Tensor, var: Tensor) -> Tensor:
+def code_moments(mean: Tensor, var: Tensor) -> Tensor:
     """Return the means of z and of its square under q(z|x), ``(B, 2 D)``, in double precision."""
     mean = mean.double()
     return torch.cat([mean, mean.square() + var], -1)
@@ -116,9 +122,7 @@ class Factor(nn.Module):
         """Return what eq. 4 to 6 need."""
         raise NotImplementedError
 
-    def expected_log_likelihood(
-        self, mean: Tensor, var: Tensor, expected: Expected | None = None
-    ) -> Tensor:
+    def expected_log_likelihood(self, mean: Tensor, var: Tensor) -> Tensor:
         r"""Return eq. 6 for each datum and component, ``(B, D), (B, D) -> (B, K)``, in double.
 
         .. math::
@@ -133,10 +137,8 @@ class Factor(nn.Module):
         Args:
             mean: ``(B, D)`` of q(z|x), this factor's part.
             var: ``(B, D)``, the variances.
-            expected: what :meth:`expected` returns, if it is at hand.
         """
-        natural, constant, *_ = expected or self.expected()
-        return torch.addmm(constant, _moments(mean, var), natural.mT)
+        return self.expected().log_likelihood(code_moments(mean, var))
 
 
 class ConjugateFactor(Factor):
@@ -165,10 +167,12 @@ class ConjugateFactor(Factor):
     def _put(self, name: str, value: Tensor) -> None:
         getattr(self, name).copy_(value)
 
+    def _doubles(self) -> tuple[Tensor, ...]:
+        return tuple(getattr(self, name).double() for name in "msabc")
+
     def posterior(self) -> NormalGamma:
         """Return the Normal-Gammas of all components and dimensions, in double precision."""
-        values = (getattr(self, name).double() for name in "msab")
-        return NormalGamma(*values, validate_args=False)
+        return NormalGamma(*self._doubles()[:4], validate_args=False)
 
     def expected(self) -> Expected:
         r"""See :class:`Expected`.
@@ -182,7 +186,7 @@ class ConjugateFactor(Factor):
             + \tfrac12 \ln s + (b_0 + \tfrac12 s_0 m_0^2) t_2 - s_0 m_0 t_3 + \tfrac12 s_0 t_4
             + \text{const} \Big) .
         """
-        m, s, a, b, c = (getattr(self, name).double() for name in "msabc")
+        m, s, a, b, c = q = self._doubles()
         m0, s0, a0, b0, c0 = self.hyperprior
         log_b = b.log()
         log_precision, precision = torch.digamma(a) - log_b, a / b
@@ -191,22 +195,29 @@ class ConjugateFactor(Factor):
         constant = 0.5 * (log_precision - square - gaussian.LOG_TWO_PI).sum(-1)
         total = c.sum()
         log_weights = torch.digamma(c) - torch.digamma(total)
-        kl = torch.addcmul((a - a0) * log_precision - torch.lgamma(a), a, log_b - 1)
+        kl = torch.addcmul(-torch.lgamma(a), a - a0, log_precision).addcmul(a, log_b - 1)
         kl = kl.add(s.log(), alpha=0.5).add(precision, alpha=b0 + 0.5 * s0 * m0**2)
         kl = kl.sub(weighted, alpha=s0 * m0).add(square, alpha=0.5 * s0)
         of_prior = math.lgamma(a0) - a0 * math.log(b0) - 0.5 * (math.log(s0) + 1)
-        kl_weights = ((c - c0) * log_weights - torch.lgamma(c)).sum() + torch.lgamma(total)
+        kl_weights = torch.addcmul(-torch.lgamma(c), c - c0, log_weights).sum()
+        kl_weights = kl_weights + torch.lgamma(total)
         return Expected(
             torch.cat([weighted, -0.5 * precision], -1),
             constant,
             log_weights,
             (kl.sum() + kl.numel() * of_prior).to(self.m.dtype),
             (kl_weights + (len(c) * math.lgamma(c0) - math.lgamma(len(c) * c0))).to(self.m.dtype),
+            q,
         )
 
     @torch.no_grad()
     def natural_step(
-        self, mean: Tensor, var: Tensor, responsibilities: Tensor, scale: float, rho: float | Tensor
+        self,
+        moments: Tensor,
+        responsibilities: Tensor,
+        scale: float,
+        rho: float | Tensor,
+        q: Sequence[Tensor] = (),
     ) -> None:
         r"""Move q(xi) towards the batch's optimum by a share :math:`\rho` (eq. 7, 13 and 14).
 
@@ -223,18 +234,18 @@ class ConjugateFactor(Factor):
         are interpolated, not m, s, a and b.
 
         Args:
-            mean: ``(B, D)``, this factor's part.
-            var: ``(B, D)``, the variances.
+            moments: ``(B, 2 D)``, what :func:`code_moments` returns for this factor's part.
             responsibilities: ``(B, K)``.
             scale: N / B.
             rho: from 0 to 1.
+            q: m, s, a, b and c in double precision, if they are at hand.
         """
         gamma = scale * responsibilities.double()
         m0, s0, a0, b0, c0 = self.hyperprior
-        m, s, a, b, c = (getattr(self, name).double() for name in "msabc")
+        m, s, a, b, c = q or self._doubles()
         counts = gamma.sum(0)  # (K,)
         rows = counts.unsqueeze(-1)
-        first, second = (gamma.mT @ _moments(mean, var)).chunk(2, -1)  # (K, D)
+        first, second = (moments.mT @ gamma).mT.chunk(2, -1)  # (K, D)
         # Eq. 12's natural parameters, in turn lambda_1 + 1/2, -lambda_2, lambda_3, -2 lambda_4.
         product = s * m
         energy = torch.addcmul(b, product, m, value=0.5)
@@ -247,9 +258,9 @@ class ConjugateFactor(Factor):
         for name, value in zip("msabc", (m, s, a, b, c.lerp(counts + c0, rho)), strict=True):
             self._put(name, value)
 
-    def seed(self, mean: Tensor, var: Tensor, responsibilities: Tensor, scale: float) -> None:
+    def seed(self, moments: Tensor, responsibilities: Tensor, scale: float) -> None:
         """Set q(xi) to its optimum given these: a natural step of length one."""
-        self.natural_step(mean, var, responsibilities, scale, 1.0)
+        self.natural_step(moments, responsibilities, scale, 1.0)
 
     # Equation 10.
 
@@ -371,10 +382,10 @@ class PointFactor(Factor):
         return Expected(natural, constant, log_weights, nothing, nothing)
 
     @torch.no_grad()
-    def seed(self, mean: Tensor, var: Tensor, responsibilities: Tensor, scale: float) -> None:
+    def seed(self, moments: Tensor, responsibilities: Tensor, scale: float) -> None:
         """Take the centres, variances and weights that a seeded posterior expects."""
         q = ConjugateFactor(self.components, self.dim, self.hyperprior).to(self.mean)
-        q.seed(mean, var, responsibilities, scale)
+        q.seed(moments, responsibilities, scale)
         self.mean.copy_(q.m)
         self.log_var.copy_((q.b / q.a).log())
         self.logits.copy_(q.c.log())
@@ -399,12 +410,49 @@ class PointFactor(Factor):
 # Equations 4 to 14 for the product of all factors.
 
 
+def _log_likelihoods(moments: list[Tensor], expected: Sequence[Expected]) -> list[Tensor]:
+    """Return eq. 6 for each factor, I times ``(B, K_i)``."""
+    return [own.log_likelihood(m) for m, own in zip(moments, expected, strict=True)]
+
+
+def _log_joint(likelihoods: list[Tensor], expected: Sequence[Expected]) -> list[Tensor]:
+    """Return the logarithm of eq. 5's unnormalised responsibilities, I times ``(B, K_i)``."""
+    return [like + own.log_weights for like, own in zip(likelihoods, expected, strict=True)]
+
+
+def _log_responsibilities(log_joint: list[Tensor], labels: Tensor | None) -> list[Tensor]:
+    r"""Return :math:`\ln \gamma` of eq. 5, clamped where there are labels, in double precision."""
+    logs = [joint.log_softmax(-1) for joint in log_joint]
+    if labels is None:
+        return logs
+    for i, label in enumerate(labels.unbind(-1)):
+        one_hot = label.unsqueeze(-1) == torch.arange(logs[i].shape[-1], device=label.device)
+        known = (label >= 0).unsqueeze(-1)
+        logs[i] = logs[i].masked_fill(known & one_hot, 0.0).masked_fill(known & ~one_hot, _LOG_ZERO)
+    return logs
+
+
+# A logarithm of zero that zero times it is zero.
+_LOG_ZERO = -1e300
+
+
+def _kl_r(
+    responsibilities: Sequence[Tensor], logs: Sequence[Tensor], expected: Sequence[Expected]
+) -> Tensor:
+    """Return line (4c), ``(B, I)``."""
+    found = [
+        (gamma * (log - own.log_weights)).sum(-1)
+        for gamma, log, own in zip(responsibilities, logs, expected, strict=True)
+    ]
+    return torch.stack(found, -1)
+
+
 class LocalTerms(NamedTuple):
     """What a batch contributes to eq. 4 and 8, in nats."""
 
     kl_z: Tensor  # (B, I), line (4b)
     kl_r: Tensor  # (B, I), line (4c)
-    cross_entropy: Tensor  # (B, labelled factors), eq. 8's -ln g; zero where there is no label
+    cross_entropy: Tensor | None  # (B, labelled factors), eq. 8's -ln g; zero without a label
 
 
 class FactorialPrior(Prior):
@@ -455,19 +503,12 @@ class FactorialPrior(Prior):
         """Return what eq. 4 to 6 need of each factor's q(xi)."""
         return [factor.expected() for factor in self.factors]
 
-    def _log_likelihoods(
-        self, mean: Tensor, var: Tensor, expected: Sequence[Expected]
-    ) -> list[Tensor]:
-        """Return eq. 6 for each factor, I times ``(B, K_i)``."""
-        parts = zip(self.factors, self.parts(mean), self.parts(var), expected, strict=True)
-        return [factor.expected_log_likelihood(*own) for factor, *own in parts]
+    def _moments(self, mean: Tensor, var: Tensor) -> list[Tensor]:
+        """Return each factor's :func:`code_moments`, I times ``(B, 2 D)``."""
+        return list(map(code_moments, self.parts(mean), self.parts(var)))
 
     def responsibilities(
-        self,
-        mean: Tensor,
-        var: Tensor,
-        labels: Tensor | None = None,
-        expected: Sequence[Expected] | None = None,
+        self, mean: Tensor, var: Tensor, labels: Tensor | None = None
     ) -> list[Tensor]:
         r"""Return the optimal q(r), eq. 5: :math:`\gamma_{ik} \propto \tilde\gamma_{ik}`.
 
@@ -476,7 +517,6 @@ class FactorialPrior(Prior):
             var: ``(B, I D)``, the variances.
             labels: ``(B, L)`` integers for the first L factors; a component clamps its factor's
                 responsibilities to one and zeros, -1 leaves them free.
-            expected: what :meth:`expected` returns, if it is at hand.
 
         Returns:
             I tensors ``(B, K_i)``, whose rows sum to one.
@@ -485,28 +525,10 @@ class FactorialPrior(Prior):
             ValueError: if the shapes do not fit together.
         """
         _check_pair(mean, var, "var")
-        expected = expected or self.expected()
-        likelihoods = self._log_likelihoods(mean, var, expected)
-        return self._clamped(self._log_joint(likelihoods, expected), labels, mean.dtype)
-
-    @staticmethod
-    def _log_joint(likelihoods: list[Tensor], expected: Sequence[Expected]) -> list[Tensor]:
-        """Return the logarithm of eq. 5's unnormalised responsibilities, I times ``(B, K_i)``."""
-        return [like + own.log_weights for like, own in zip(likelihoods, expected, strict=True)]
-
-    @staticmethod
-    def _clamped(
-        log_joint: list[Tensor], labels: Tensor | None, dtype: torch.dtype
-    ) -> list[Tensor]:
-        free = [joint.softmax(-1).to(dtype) for joint in log_joint]
-        if labels is None:
-            return free
-        clamped = list(free)
-        for i, label in enumerate(labels.unbind(-1)):
-            one_hot = label.unsqueeze(-1) == torch.arange(free[i].shape[-1], device=label.device)
-            known = (label >= 0).unsqueeze(-1)
-            clamped[i] = torch.where(known, one_hot.to(free[i].dtype), free[i])
-        return clamped
+        expected = self.expected()
+        likelihoods = _log_likelihoods(self._moments(mean, var), expected)
+        logs = _log_responsibilities(_log_joint(likelihoods, expected), labels)
+        return [log.exp().to(mean.dtype) for log in logs]
 
     # Equation 4, line by line.
 
@@ -523,16 +545,20 @@ class FactorialPrior(Prior):
         """
         _check_pair(mean, log_var, "log_var")
         self._check_responsibilities(responsibilities, len(mean))
-        likelihoods = self._log_likelihoods(mean, log_var.exp(), self.expected())
+        moments = self._moments(mean, log_var.exp())
+        likelihoods = _log_likelihoods(moments, self.expected())
         return self._kl_z(likelihoods, log_var, responsibilities)
 
     def _kl_z(
         self, likelihoods: list[Tensor], log_var: Tensor, responsibilities: Sequence[Tensor]
     ) -> Tensor:
-        pairs = zip(likelihoods, responsibilities, strict=True)
-        expected = torch.stack([(gamma * like).sum(-1) for like, gamma in pairs], -1)
-        entropy = gaussian.entropy(log_var.unflatten(-1, (-1, self.factor_dim)))
-        return -expected.to(log_var.dtype) - entropy
+        found = [
+            -(gamma * like).sum(-1).to(own.dtype) - gaussian.entropy(own)
+            for like, gamma, own in zip(
+                likelihoods, responsibilities, self.parts(log_var), strict=True
+            )
+        ]
+        return torch.stack(found, -1)
 
     def kl_r(self, responsibilities: Sequence[Tensor]) -> Tensor:
         r"""Return line (4c), ``(B, I)``: the KL of r, averaged over q(pi) (C.3).
@@ -543,14 +569,9 @@ class FactorialPrior(Prior):
             responsibilities: I times ``(B, K_i)``; zeros count nothing.
         """
         self._check_responsibilities(responsibilities, len(responsibilities[0]))
-        return self._kl_r(self.expected(), responsibilities)
-
-    def _kl_r(self, expected: Sequence[Expected], responsibilities: Sequence[Tensor]) -> Tensor:
-        found = [
-            -torch.special.entr(gamma).addcmul(gamma, own.log_weights.to(gamma.dtype)).sum(-1)
-            for own, gamma in zip(expected, responsibilities, strict=True)
-        ]
-        return torch.stack(found, -1)
+        gammas = [gamma.double() for gamma in responsibilities]
+        logs = [gamma.log().clamp(min=_LOG_ZERO) for gamma in gammas]
+        return _kl_r(gammas, logs, self.expected()).to(responsibilities[0].dtype)
 
     def kl_components(self) -> Tensor:
         """Return line (4d) of each factor, ``(I,)``; the objective divides it by N."""
@@ -575,21 +596,23 @@ class FactorialPrior(Prior):
         Args:
             mean: ``(B, I D)`` of q(z|x).
             log_var: ``(B, I D)``.
-            labels: as for :meth:`responsibilities`, and ``expected``.
+            labels: as for :meth:`responsibilities`.
+            expected: what :meth:`expected` returns, if it is at hand.
         """
         expected = expected or self.expected()
-        likelihoods = self._log_likelihoods(mean, log_var.exp(), expected)
-        log_joint = self._log_joint(likelihoods, expected)
-        gammas = self._clamped([joint.detach() for joint in log_joint], labels, mean.dtype)
-        errors = mean.new_zeros(len(mean), 0)
+        likelihoods = _log_likelihoods(self._moments(mean, log_var.exp()), expected)
+        log_joint = _log_joint(likelihoods, expected)
+        held = [joint.detach() for joint in log_joint]
+        logs = _log_responsibilities(held, labels)
+        gammas = [log.exp() for log in logs]
+        errors = None
         if labels is not None:
             # A label's responsibilities are one and zeros.
             pairs = zip(gammas, log_joint[: labels.shape[-1]], strict=False)
             errors = [-(gamma * joint.log_softmax(-1)).sum(-1) for gamma, joint in pairs]
             errors = torch.where(labels >= 0, torch.stack(errors, -1).to(mean.dtype), 0.0)
-        return LocalTerms(
-            self._kl_z(likelihoods, log_var, gammas), self._kl_r(expected, gammas), errors
-        )
+        kl_r = _kl_r(gammas, logs, expected).to(mean.dtype)
+        return LocalTerms(self._kl_z(likelihoods, log_var, gammas), kl_r, errors)
 
     # Equations 7, 13 and 14.
 
@@ -620,11 +643,32 @@ class FactorialPrior(Prior):
         scale = check_count("dataset_size", dataset_size) / len(mean)
         if not torch.is_tensor(rho) and not 0 < rho <= 1:
             raise ValueError(f"rho must be above 0 and at most 1; got {rho}.")
-        for factor, own, spread, gamma in zip(
-            self.factors, self.parts(mean), self.parts(var), responsibilities, strict=True
-        ):
+        pairs = zip(self.factors, self._moments(mean, var), responsibilities, strict=True)
+        for factor, moments, gamma in pairs:
             if not factor.by_gradient:
-                factor.natural_step(own, spread, gamma, scale, rho)
+                factor.natural_step(moments, gamma, scale, rho)
+
+    @torch.no_grad()
+    def third_step(
+        self,
+        mean: Tensor,
+        var: Tensor,
+        dataset_size: int,
+        rho: float | Tensor,
+        labels: Tensor | None,
+        expected: Sequence[Expected],
+    ) -> None:
+        """Recompute responsibilities and take a natural step, the third of section 2.4.
+
+        What :meth:`responsibilities` and then :meth:`natural_step` do, with moments of z taken
+        once.  ``expected`` is what :meth:`expected` returns.
+        """
+        moments = self._moments(mean, var)
+        log_joint = _log_joint(_log_likelihoods(moments, expected), expected)
+        logs = _log_responsibilities(log_joint, labels)
+        for factor, own, log, of_q in zip(self.factors, moments, logs, expected, strict=True):
+            if not factor.by_gradient:
+                factor.natural_step(own, log.exp(), dataset_size / len(mean), rho, of_q.q)
 
     def _check_responsibilities(self, responsibilities: Sequence[Tensor], rows: int) -> None:
         found = [tuple(gamma.shape) for gamma in responsibilities]
@@ -745,7 +789,7 @@ class FactorialPrior(Prior):
                 centres = _spread_out(own, factor.components)
                 index = torch.cdist(own, centres).argmin(-1)
             gamma = index.unsqueeze(-1) == torch.arange(factor.components, device=own.device)
-            factor.seed(own, spread, gamma, dataset_size / len(own))
+            factor.seed(code_moments(own, spread), gamma, dataset_size / len(own))
 
 
 class FactorialMixture(FactorialPrior):
@@ -1008,12 +1052,13 @@ class FactorialMixtureVAE(VAE):
             )
         expected = self.prior.expected()
         terms = self.prior.local_terms(draw.mean, draw.log_var, self.labels(batch), expected)
+        components, weights = zip(*((q.kl_components, q.kl_weights) for q in expected), strict=True)
         parts = {
             "reconstruction": reconstruction,
             "kl_z": terms.kl_z.sum(-1).mean(),
             "kl_r": terms.kl_r.sum(-1).mean(),
-            "kl_components": sum(own.kl_components for own in expected) / self.dataset_size,
-            "kl_weights": sum(own.kl_weights for own in expected) / self.dataset_size,
+            "kl_components": reduce(torch.add, components) / self.dataset_size,
+            "kl_weights": reduce(torch.add, weights) / self.dataset_size,
         }
         rest = parts["kl_r"] + parts["kl_components"] + parts["kl_weights"]
         loss = reconstruction + self.beta * parts["kl_z"] + rest
@@ -1045,10 +1090,9 @@ class FactorialMixtureVAE(VAE):
         expected, *encoded = carry
         mean, log_var = encoded or self.encode(batch)
         var = log_var.exp()
-        self.step += 1
+        self.step.add_(1)
         rho = step_size(self.step, self.delay, self.forgetting)
-        gammas = self.prior.responsibilities(mean, var, self.labels(batch), expected)
-        self.prior.natural_step(mean, var, gammas, self.dataset_size, rho)
+        self.prior.third_step(mean, var, self.dataset_size, rho, self.labels(batch), expected)
 
     # What follows.
 

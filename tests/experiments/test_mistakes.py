@@ -712,7 +712,7 @@ CODE |= {
     "factorial mixture: the statistics forget the encoder's variance": (
         ASCENT,
         edited(
-            FACTOR,
+            PRODUCT,
             "natural_step",
             "_moments(mean, var)",
             "_moments(mean, torch.zeros_like(var))",
@@ -723,8 +723,8 @@ CODE |= {
         edited(
             factorial_mixture.Factor,
             "expected_log_likelihood",
-            "_moments(mean, var)",
-            "_moments(mean, torch.zeros_like(var))",
+            "code_moments(mean, var)",
+            "code_moments(mean, torch.zeros_like(var))",
         ),
     ),
     "factorial mixture: eq. 6 forgets 1 / s": (
@@ -751,15 +751,15 @@ CODE |= {
         other_test(
             "test_factorial_mixture.py", "test_sure_responsibilities_count_no_logarithm_of_zero"
         ),
-        edited(PRODUCT, "_kl_r", "torch.special.entr(gamma)", "-(gamma * gamma.log())"),
+        edited(PRODUCT, "kl_r", ".clamp(min=_LOG_ZERO)", ""),
     ),
     "factorial mixture: the global divergences are not divided by N": (
         mixture("test_the_loss_is_minus_the_elbo_and_beta_weighs_line_4b_alone", None),
         edited(
             factorial_mixture.FactorialMixtureVAE,
             "loss",
-            "sum(own.kl_components for own in expected) / self.dataset_size",
-            "sum(own.kl_components for own in expected)",
+            "reduce(torch.add, components) / self.dataset_size",
+            "reduce(torch.add, components)",
         ),
     ),
     "factorial mixture: Student's t has a degrees of freedom": (
@@ -773,10 +773,10 @@ CODE |= {
     "factorial mixture: labels do not clamp": (
         mixture("test_labels_clamp_responsibilities_and_feed_the_statistics", None),
         edited(
-            PRODUCT,
-            "_clamped",
-            "torch.where(known, one_hot.to(free[i].dtype), free[i])",
-            "free[i]",
+            factorial_mixture,
+            "_log_responsibilities",
+            "known = (label >= 0)",
+            "known = (label < -1)",
         ),
     ),
     "factorial mixture: the term of labels counts data without one": (
