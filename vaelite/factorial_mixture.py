@@ -245,7 +245,7 @@ class ConjugateFactor(Factor):
         m, s, a, b, c = q or self._doubles()
         counts = gamma.sum(0)  # (K,)
         rows = counts.unsqueeze(-1)
-        first, second = (moments.mT @ gamma).mT.chunk(2, -1)  # (K, D)
+        first, second = (moments.mT @ gamma).mT.chunk(2, -1)  # (K, D), of z and its square
         # Eq. 12's natural parameters, in turn lambda_1 + 1/2, -lambda_2, lambda_3, -2 lambda_4.
         product = s * m
         energy = torch.addcmul(b, product, m, value=0.5)

@@ -1,6 +1,8 @@
 """What the experiments on factorial mixtures measure, on cases whose answer is known."""
 
 import itertools
+import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -53,6 +55,73 @@ def test_every_method_trains_on_digits_and_is_measured(trial):
         trial["method"] in ("vae", "vamp") or trial.get("components") == 1
     )
     assert ("used" in result) == (trial["method"] in ("mixture", "two factors"))
+
+
+# The full profile, which wants a GPU for days: its sizes, and a few steps with its networks.
+
+
+def test_full_settings_are_the_papers():
+    digits, faces = mnist.SETTINGS["full"], heads.SETTINGS["full"]
+    mixtures = [trial for trial in mnist.trials(digits) if trial["method"] == "mixture"]
+    assert {trial["components"] for trial in mixtures} == {2**power for power in range(10)}
+    assert {trial["data"] for trial in mixtures} == {"binary_mnist", "omniglot"}
+    model = common.make(VAE, (1, 28, 28), digits["latent_dim"], digits)
+    assert [phase.steps for phase in common.phases(model, digits)] == [100_000, 20_000, 200_000]
+    assert sum(p.numel() for p in model.parameters()) == 567_745  # in print 567,775
+    assert (digits["lr"], digits["batch_size"]) == (1e-4, 64)
+    model = heads.make_model({"method": "labels strong"}, {**faces, "train": 10})
+    assert model.prior.components == (2, 2, 2, 64, 64) and model.prior.factor_dim == 64
+    assert model.label_weight == 1000 and model.data_shape == (1, 64, 64)
+    last = common.phases(model, faces)[-1]
+    assert last.steps > 300_000 and last.schedules["beta"](0) == 20
+    assert last.schedules["beta"](last.steps // 2) == 1
+
+
+def tiny(settings, **changed):
+    small = {"convolutions": [[3, 2], [2, 1]], "steps": 12, "batch_size": 20}
+    return {**settings, **small, **changed}
+
+
+FULL_DIGITS = {key: DIGITS[key] for key in ("data", "labelled", "components", "fixed", "factors")}
+FULL_DIGITS |= {key: DIGITS[key] for key in ("latent_dim", "codes", "likelihood_data", "scored")}
+FULL_DIGITS = tiny(mnist.SETTINGS["full"], **FULL_DIGITS)
+FULL_HEADS = {key: HEADS[key] for key in ("size", "free", "factor_dim", "train", "test", "judge")}
+FULL_HEADS = tiny(heads.SETTINGS["full"], **FULL_HEADS)
+
+
+@pytest.mark.parametrize("trial", mnist.trials(FULL_DIGITS), ids=str)
+def test_every_method_trains_with_the_papers_networks_on_digits(trial):
+    result = run("factorial_mixture_mnist", FULL_DIGITS, **trial)
+    assert all(map(math.isfinite, result.values())) and "accuracy" in result
+
+
+@pytest.mark.parametrize("method", heads.METHODS)
+def test_every_method_trains_with_the_papers_networks_on_heads(method):
+    assert all(
+        map(math.isfinite, run("factorial_mixture_heads", FULL_HEADS, method=method).values())
+    )
+
+
+def test_omniglot_is_drawn_once_and_divided_once(monkeypatch):
+    grey = SimpleNamespace(x=torch.arange(256, dtype=torch.uint8).repeat(400, 1).view(-1, 16, 16))
+    monkeypatch.setattr(mnist, "OMNIGLOT", 300)
+    monkeypatch.setattr(mnist.data_sets, "load", lambda name, split: grey)
+    mnist.images.cache_clear()
+    try:
+        train, test = mnist.images("omniglot", "train"), mnist.images("omniglot", "test")
+        mnist.images.cache_clear()
+        assert torch.equal(train, mnist.images("omniglot", "train"))
+        assert (len(train), len(test)) == (300, 100)
+        drawn = torch.cat([train, test]).double() / 255
+        assert set(drawn.unique().tolist()) == {0.0, 1.0}
+        chance = torch.arange(256).double() / 255
+        error = (drawn.mean(0) - chance) / (chance * (1 - chance) / 400 + 1e-9).sqrt()
+        assert error.abs().max() < 5
+        settings = {**FULL_DIGITS, "data": ["omniglot"], "likelihood_data": 5, "scored": 10}
+        result = run("factorial_mixture_mnist", settings, method="vae", data="omniglot")
+        assert "accuracy" not in result and math.isfinite(result["bound"])
+    finally:
+        mnist.images.cache_clear()
 
 
 @pytest.mark.parametrize("method", heads.METHODS)
