@@ -38,9 +38,10 @@ import torch
 from torch import nn
 
 from vaelite.batches import Unpaired
-from vaelite.convnets import DeepConvDecoder, DeepConvEncoder
+from vaelite.convnets import DIGITS
 from vaelite.cpvae import CPVAE, class_log_likelihoods
 from vaelite.data import sprites
+from vaelite.experiments.factorial_mixture.common import make
 from vaelite.factorial_mixture import FactorialMixture, FactorialMixtureVAE, seed
 from vaelite.isa import ISAPrior
 from vaelite.metrics import log_marginal_likelihood
@@ -313,13 +314,9 @@ def mixture_deep(device: torch.device, repeats: int, clock: Clock) -> tuple[floa
     """The convolutions of the paper, its 64 latents and its batch."""
     latents, shape = 64, (1, 28, 28)
 
-    def make(kind: type[VAE], **options) -> VAE:
-        encoder = GaussianEncoder(DeepConvEncoder(shape, 2 * latents))
-        options |= {"latent_dim": latents, "data_shape": shape}
-        return kind(encoder, DeepConvDecoder(latents, shape), **options)
-
+    paper = partial(make, image_shape=shape, latent_dim=latents, settings={"convolutions": DIGITS})
     images = torch.rand(5 * 64, *shape, device=device)
-    return mixture(device, repeats, clock, make, latents, images, batch=64)
+    return mixture(device, repeats, clock, paper, latents, images, batch=64)
 
 
 def mixture(
