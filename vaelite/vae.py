@@ -43,7 +43,7 @@ class Bernoulli(nn.Module):
     def log_density(self, x: Tensor, logits: Tensor) -> Tensor:
         """Return the log probability of every feature, in the shape of ``logits``."""
         x = x.expand_as(logits)
-        return -F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+        return F.binary_cross_entropy_with_logits(logits, x, reduction="none").neg_()
 
     def mean(self, logits: Tensor) -> Tensor:
         """Return the probabilities."""
