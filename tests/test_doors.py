@@ -189,12 +189,15 @@ def test_the_wheel_carries_results_claims_and_types(wheel):
 @pytest.fixture
 def installed(wheel, tmp_path):
     """A Python that has the wheel, and of this one's packages what the wheel depends on."""
+    # With the checkout in its path, pip would find the package and install nothing.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    kept |= {"VAELITE_DATA": str(tmp_path / "data"), "VAELITE_PROFILE": "quick"}
     home = tmp_path / "environment"
     venv.create(home, symlinks=os.name != "nt")
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
     command += ["--no-deps", "--no-index", str(wheel)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=kept)
     assert not done.returncode, done.stderr
     ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
     where = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True)
@@ -202,8 +205,6 @@ def installed(wheel, tmp_path):
     Path(where.stdout.strip(), "others.pth").write_text(others)
     empty = tmp_path / "empty"
     empty.mkdir()
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    kept |= {"VAELITE_DATA": str(tmp_path / "data"), "VAELITE_PROFILE": "quick"}
 
     def run(*command):
         done = subprocess.run(
