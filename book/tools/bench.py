@@ -192,6 +192,15 @@ def small(device: torch.device, prior: bool = True) -> VAE:
     return VAE.mlp(256, 64, 10, prior=ISAPrior([2] * 5) if prior else None).to(device)
 
 
+def small_steps(one: VAE, other: VAE, repeats: int, clock: Clock) -> tuple[float, str]:
+    """Train two small models in turns."""
+    x = torch.rand(2000, 256, device=next(one.parameters()).device)
+    run = partial(fit, data=x, steps=300, batch_size=64, **RUN)
+    first, second = (took(partial(run, model), clock) for model in (one, other))
+    first, second = take_turns(repeats, first, second)
+    return first / second, ""
+
+
 def normalizer(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
     """A prior whose exponents are fixed, and one that computes what follows from them again."""
 
@@ -199,14 +208,8 @@ def normalizer(device: torch.device, repeats: int, clock: Clock) -> tuple[float,
         def log_prob(self, z: torch.Tensor) -> torch.Tensor:
             return self.distribution.log_prob(z)
 
-    x = torch.rand(2000, 256, device=device)
     again = VAE.mlp(256, 64, 10, prior=Again([2] * 5)).to(device)
-
-    def train(model: VAE) -> Callable[[], float]:
-        return took(lambda: fit(model, x, steps=300, batch_size=64, **RUN), clock)
-
-    one, other = take_turns(repeats, train(small(device)), train(again))
-    return one / other, ""
+    return small_steps(small(device), again, repeats, clock)
 
 
 def prepared(device: torch.device, repeats: int, clock: Clock) -> tuple[float, str]:
@@ -216,14 +219,8 @@ def prepared(device: torch.device, repeats: int, clock: Clock) -> tuple[float, s
         def _log_likelihood(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
             return super()._log_likelihood(self.prepare(x), z)
 
-    x = torch.rand(2000, 256, device=device)
-
-    def train(kind: type[VAE]) -> Callable[[], float]:
-        model = kind.mlp(256, 64, 10).to(device)
-        return took(lambda: fit(model, x, steps=300, batch_size=64, **RUN), clock)
-
-    one, other = take_turns(repeats, train(VAE), train(Again))
-    return one / other, ""
+    again = Again.mlp(256, 64, 10).to(device)
+    return small_steps(small(device, prior=False), again, repeats, clock)
 
 
 def compiled(
